@@ -1,0 +1,1 @@
+//! OCI image layers into the workload root.

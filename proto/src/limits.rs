@@ -1,0 +1,53 @@
+//! Every bound of the protocol, and why it is what it is.
+
+/// The longest frame on a control connection, its length prefix not counted.
+/// Checked before anything is allocated. Control carries small messages; what
+/// is larger than this has a stream of its own.
+pub const MAX_CONTROL_FRAME: usize = 1 << 20;
+
+/// The longest `Hello`. It is read from a peer that is not known yet.
+pub const MAX_HELLO_FRAME: usize = 4 << 10;
+
+/// The longest opening message or reply of a stream connection.
+pub const MAX_OPEN_FRAME: usize = 64 << 10;
+
+/// The fixed size of a header on a stream connection.
+pub const STREAM_HEADER: usize = 24;
+
+/// The most bytes in one data frame of a stream. Large enough that the header
+/// costs nothing, small enough that a frame is never a memory question.
+pub const MAX_STREAM_DATA: usize = 256 << 10;
+
+/// The longest message or end frame on a stream.
+pub const MAX_STREAM_MESSAGE: usize = 64 << 10;
+
+/// The most output that the reply to `Exec` or `ReadOutput` carries: a frame
+/// minus ample room for everything else in it.
+pub const MAX_INLINE_OUTPUT: usize = 768 << 10;
+
+/// The most bytes in one `WriteStdin`.
+pub const MAX_STDIN_WRITE: usize = 512 << 10;
+
+/// The most bytes of argv and environment together that `Exec` may carry.
+/// Linux allows 128 KiB for one string and a quarter of the stack for all.
+pub const MAX_EXEC_STRINGS: usize = 768 << 10;
+
+/// The longest command id; ids are made by the broker.
+pub const MAX_ID: usize = 64;
+
+/// The bytes of argv that a `CommandInfo` repeats; the rest is cut, so that a
+/// listing stays small whatever was run.
+pub const MAX_INFO_ARGV: usize = 2 << 10;
+
+/// The most commands in one `CommandList`: with [`MAX_INFO_ARGV`] it fits a frame.
+pub const MAX_LISTED: u32 = 200;
+
+/// The port that the agent listens on. Below 1024, so that no unprivileged
+/// process of the guest can take it over.
+pub const AGENT_PORT: u32 = 1000;
+
+/// The host's port that the agent dials when it is ready (the doorbell).
+pub const DOORBELL_PORT: u32 = 1001;
+
+/// The context id of the host on every vsock (vsock(7)).
+pub const HOST_CID: u32 = 2;

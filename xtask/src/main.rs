@@ -1,0 +1,91 @@
+//! What is longer than a line of make.
+//!
+//! `make` is the front door; each of its targets calls one subcommand here. A
+//! subcommand says what it does and how long each step took, does nothing that
+//! is already done, and when it cannot go on names what is missing and the
+//! command that gets it.
+//!
+//! ```text
+//! setup ──► kernel ──► initramfs ─┐
+//!     └───► images ───────────────┼──► dist ──► demo, test, bench
+//!           cargo (postern, agent)┘
+//! ```
+//!
+//! Everything made lies below `target/`: what is shipped in `target/dist`, tools
+//! in `target/tools`, the kernel package in `target/kernel`.
+
+mod error;
+mod run;
+mod stamp;
+mod step;
+mod workspace;
+
+mod setup;
+
+mod kernel;
+mod modules;
+
+mod cpio;
+mod manifest;
+
+mod initramfs;
+
+mod images;
+
+mod dist;
+
+mod bench;
+mod demo;
+mod test;
+
+use std::process::ExitCode;
+
+use error::Error;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+usage: xtask COMMAND
+
+  setup        install what building, testing and the demo need
+  kernel       fetch Debian's cloud kernel and its modules
+  initramfs    build the agent and pack it as the guest's initramfs
+  images       make the sample OCI images (debian, busybox)
+  dist         everything that is shipped, into target/dist
+  test [--only lint|unit|process|vm]
+               every check and test; the last line counts them
+  demo         boot a microVM and run commands in it over HTTP
+  bench        build everything and run the benchmarks
+  clean        remove target/";
+
+fn main() -> ExitCode {
+    match run::kill_children_on_signal().and_then(|()| dispatch()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", error::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch() -> Result<ExitCode, Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let workspace = Workspace::find()?;
+    match arguments.as_slice() {
+        ["setup"] => setup::run(&workspace)?,
+        ["kernel"] => kernel::run(&workspace)?,
+        ["initramfs"] => initramfs::run(&workspace)?,
+        ["images"] => images::run(&workspace)?,
+        ["dist"] => dist::run(&workspace)?,
+        ["test", rest @ ..] => return test::run(&workspace, rest),
+        ["demo"] => demo::run(&workspace)?,
+        ["bench", rest @ ..] => bench::run(&workspace, rest)?,
+        ["clean"] => workspace.clean()?,
+        ["help" | "--help" | "-h"] => println!("{USAGE}"),
+        _ => {
+            eprintln!("{USAGE}");
+            return Ok(ExitCode::from(2));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,86 @@
+//! Where things lie in the checkout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::step::step;
+
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Looks upward from the current directory: the binary may have been built
+    /// in a checkout that has moved since.
+    pub(crate) fn find() -> Result<Self, Error> {
+        let here = std::env::current_dir().map_err(Error::io("finding the current directory of", "."))?;
+        here.ancestors()
+            .find(|folder| folder.join("xtask/Cargo.toml").is_file())
+            .map(|root| Self { root: root.to_path_buf() })
+            .ok_or_else(|| Error::Usage(format!("{} is not inside a checkout of postern", here.display())))
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn target(&self) -> PathBuf {
+        self.root.join("target")
+    }
+
+    /// Everything that is shipped, and what the demo, tests and benchmarks use.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.target().join("dist")
+    }
+
+    /// Programs built from the package registry, so that nothing outside the
+    /// checkout is relied on.
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.target().join("tools")
+    }
+
+    pub(crate) fn kernel(&self) -> PathBuf {
+        self.target().join("kernel")
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.root.join("rootfs")
+    }
+
+    pub(crate) fn clean(&self) -> Result<(), Error> {
+        let target = self.target();
+        if !target.exists() {
+            return Ok(());
+        }
+        step("remove target/", || fs::remove_dir_all(&target).map_err(Error::io("removing", &target)))
+    }
+}
+
+/// Makes a folder and its parents.
+pub(crate) fn make_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(Error::io("making the folder", path))
+}
+
+/// Puts a whole file in place at once: a reader sees the old or the new one.
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    fs::write(&partial, content).map_err(Error::io("writing", &partial))?;
+    fs::rename(&partial, path).map_err(Error::io("replacing", path))
+}
+
+/// Copies unless the bytes are the same already, so that what depends on the
+/// copy's time is left alone. Replaced, not overwritten: the old program may run.
+pub(crate) fn copy_if_changed(from: &Path, to: &Path) -> Result<bool, Error> {
+    let new = fs::read(from).map_err(Error::io("reading", from))?;
+    if fs::read(to).is_ok_and(|old| old == new) {
+        return Ok(false);
+    }
+    write_atomically(to, &new)?;
+    let permissions = fs::metadata(from).map_err(Error::io("looking at", from))?.permissions();
+    fs::set_permissions(to, permissions).map_err(Error::io("setting the mode of", to))?;
+    Ok(true)
+}
