@@ -1,1 +1,15 @@
+//! Postern's broker as a library.
+//!
+//! It makes or attaches sandboxes ([`driver`]), reaches their agents
+//! ([`transport`]), speaks the protocol to them ([`guest`]), and offers sessions,
+//! commands and files as plain async calls ([`core`]) and over HTTP ([`api`]).
+//!
+//! Dependence goes one way: `api → core → guest → transport`. A dialect of the
+//! API never sees the protocol, the core never sees HTTP, a transport never sees
+//! messages. Everything that comes from a guest is taken for hostile: each wait
+//! has a deadline, each buffer a cap.
 
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod core;

@@ -1,0 +1,1 @@
+//! The public HTTP API: one folder per dialect over the same core.

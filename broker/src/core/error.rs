@@ -1,0 +1,112 @@
+//! The one error of the core: a code, what a caller may read, and the cause,
+//! which is for the log.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use postern_proto::{Code, SpawnStage};
+
+/// What every call of the core answers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The longest text taken from a guest into a message: an error is a sentence,
+/// and a hostile guest must not fill logs and answers.
+const MAX_GUEST_TEXT: usize = 2 << 10;
+
+/// A failure. `Display` is the public text; [`Error::private`] adds the causes.
+#[derive(Debug)]
+pub struct Error {
+    /// What kind of failure.
+    pub code: Code,
+    /// For the caller: what was being done and what went wrong.
+    pub message: String,
+    /// errno(3) of the guest.
+    pub errno: Option<i32>,
+    /// For a failed start of a process.
+    pub stage: Option<SpawnStage>,
+    /// The field of the request that is at fault.
+    pub field: Option<String>,
+    /// For `OutOfRange` on output: the first offset that is left.
+    pub first_available: Option<u64>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error with only a code and a message.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            errno: None,
+            stage: None,
+            field: None,
+            first_available: None,
+            source: None,
+        }
+    }
+
+    /// A field of the request is wrong.
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self { field: Some(field.to_owned()), ..Self::new(Code::InvalidArgument, message) }
+    }
+
+    /// Adds the cause.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The whole chain of causes, for the operator's log only.
+    pub fn private(&self) -> String {
+        let mut text = self.message.clone();
+        let mut next = self.source();
+        while let Some(cause) = next {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
+
+/// Whatever a guest's agent says, it is a guest that says it.
+impl From<postern_proto::Error> for Error {
+    fn from(e: postern_proto::Error) -> Self {
+        Self {
+            code: e.code,
+            message: guest_text(&e.message, MAX_GUEST_TEXT),
+            errno: e.errno,
+            stage: e.stage,
+            field: e.field.map(|f| guest_text(&f, 64)),
+            first_available: e.first_available,
+            source: None,
+        }
+    }
+}
+
+/// Text of a guest made fit for a log and a terminal: no control characters (an
+/// escape sequence in an error drives the reader's terminal), and an end.
+pub(crate) fn guest_text(text: &str, max: usize) -> String {
+    let mut clean = String::with_capacity(text.len().min(max));
+    for c in text.chars() {
+        if clean.len() + c.len_utf8() > max {
+            clean.push('…');
+            break;
+        }
+        clean.push(if c.is_control() { '\u{fffd}' } else { c });
+    }
+    clean
+}

@@ -1,0 +1,35 @@
+//! Sessions, commands and files as plain async Rust: the embedding API.
+//!
+//! ```text
+//! Broker ── create_session ──► Session ── exec, run, follow ──► commands
+//!                                      ── read_file, write_file ──► files
+//! ```
+//!
+//! Nothing here knows HTTP. The domain types of the protocol that a caller meets
+//! are re-exported, so that nobody above needs the protocol's crate.
+
+mod broker;
+mod error;
+mod exec;
+mod files;
+mod follow;
+mod id;
+mod session;
+mod types;
+
+pub use broker::{Broker, BrokerBuilder};
+pub use error::{Error, Result};
+pub use exec::{ExecRequest, Finished, Program, Started};
+pub use files::{FileReader, FileWriter};
+pub use follow::{FollowItem, FollowOptions, Follower};
+pub use session::Session;
+pub use types::{
+    AttachTarget, BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange,
+    Progress, ProgressSender, SessionInfo, SessionStatus, StdinWrite,
+};
+
+pub use postern_proto::{
+    Code, CommandInfo, CommandState, EnvVar, Exit, ExitStatus, FileInfo, Info as AgentInfo,
+    OnDisconnect, Output, OutputChunk, OutputStream, ReadFile, SignalScope, SpawnStage, StdinState,
+    TtySize, WriteFile,
+};
