@@ -3,7 +3,7 @@
 //!
 //! A group per child lets a limit end the whole tree (cargo, its test binary,
 //! the VMs of that). The price is that Ctrl-C no longer reaches the children by
-//! itself, so a thread waits for the signals and ends the groups.
+//! itself, so a handler ends the groups.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
@@ -12,9 +12,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::error::Error;
@@ -27,22 +28,19 @@ static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Takes SIGINT and SIGTERM and hands them to the children. The waiting call
-/// then sees its child die and the task ends with that error.
+/// then sees its child die and the task ends with that error. A handler, not a
+/// blocked mask and a waiting thread: children would inherit the mask.
 pub(crate) fn kill_children_on_signal() -> Result<(), Error> {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    signals
-        .thread_block()
-        .map_err(|errno| Error::Usage(format!("blocking signals: {errno}")))?;
-    std::thread::spawn(move || {
-        while let Ok(signal) = signals.wait() {
-            // A second Ctrl-C means that asking was not enough.
-            let again = INTERRUPTED.swap(true, Ordering::SeqCst);
-            end_groups(if again { Signal::SIGKILL } else { signal });
-        }
-    });
-    Ok(())
+    ctrlc::set_handler(|| {
+        // A second Ctrl-C means that asking was not enough.
+        let again = INTERRUPTED.swap(true, Ordering::SeqCst);
+        end_groups(if again {
+            Signal::SIGKILL
+        } else {
+            Signal::SIGTERM
+        });
+    })
+    .map_err(|error| Error::Usage(format!("taking over SIGINT and SIGTERM: {error}")))
 }
 
 pub(crate) fn interrupted() -> bool {
@@ -56,19 +54,31 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     succeeded(command, status, String::new())
 }
 
-/// Runs a program and gives its standard output; its errors go into ours.
+/// Runs a program and gives its standard output as text; what it said on
+/// standard error goes into the error if it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Ok(String::from_utf8_lossy(&bytes(command)?).into_owned())
+}
+
+/// The same for output that is not text.
+pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, Error> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut running = Running::start(command)?;
-    let errors = running.child.stderr.take().map(|stderr| read_aside(stderr));
-    let text = running.child.stdout.take().map(|stdout| read_aside(stdout));
+    let errors = running.child.stderr.take().map(read_aside);
+    let content = running.child.stdout.take().map(read_aside);
     let status = running.wait(DEFAULT_LIMIT)?;
-    let join = |reader: Option<std::thread::JoinHandle<String>>| {
-        reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
+    let join = |reader: Option<JoinHandle<Vec<u8>>>| {
+        reader
+            .and_then(|thread| thread.join().ok())
+            .unwrap_or_default()
     };
-    let text = join(text);
-    succeeded(command, status, join(errors))?;
-    Ok(text)
+    let content = join(content);
+    let errors = String::from_utf8_lossy(&join(errors)).into_owned();
+    succeeded(command, status, errors)?;
+    Ok(content)
 }
 
 /// Runs a program under a limit, hands every line of its standard output to
@@ -88,22 +98,31 @@ pub(crate) fn lines(
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stdout);
             let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
+            while reader
+                .read_until(b'\n', &mut line)
+                .is_ok_and(|count| count > 0)
+            {
+                let text = String::from_utf8_lossy(&line)
+                    .trim_end_matches('\n')
+                    .to_owned();
                 if sender.send(text).is_err() {
                     return;
                 }
                 line.clear();
             }
         });
-        while let Ok(line) = receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while let Ok(line) =
+            receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
             each_line(&line);
         }
     }
-    running.wait(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
-        Error::TimedOut { command, .. } => Error::TimedOut { command, limit },
-        other => other,
-    })
+    running
+        .wait(deadline.saturating_duration_since(Instant::now()))
+        .map_err(|error| match error {
+            Error::TimedOut { command, .. } => Error::TimedOut { command, limit },
+            other => other,
+        })
 }
 
 /// A started program that is killed with its group when dropped unfinished.
@@ -124,11 +143,18 @@ impl Running {
                     get: "make setup".to_owned(),
                 };
             }
-            Error::Spawn { command: shown.clone(), source }
+            Error::Spawn {
+                command: shown.clone(),
+                source,
+            }
         })?;
         let group = i32::try_from(child.id()).expect("the kernel's pids fit in an i32");
         groups().insert(group);
-        Ok(Self { child, shown, group })
+        Ok(Self {
+            child,
+            shown,
+            group,
+        })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -152,9 +178,15 @@ impl Running {
         let late = watchdog.join().unwrap_or(false);
         groups().remove(&self.group);
         match status {
-            Ok(_) if late => Err(Error::TimedOut { command: self.shown.clone(), limit }),
+            Ok(_) if late => Err(Error::TimedOut {
+                command: self.shown.clone(),
+                limit,
+            }),
             Ok(status) => Ok(status),
-            Err(source) => Err(Error::Spawn { command: self.shown.clone(), source }),
+            Err(source) => Err(Error::Spawn {
+                command: self.shown.clone(),
+                source,
+            }),
         }
     }
 }
@@ -186,7 +218,11 @@ pub(crate) fn cargo(root: &Path) -> Command {
 
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let name = program
+        .file_name()
+        .unwrap_or(program.as_os_str())
+        .to_string_lossy()
+        .into_owned();
     command.get_args().fold(name, |mut text, argument| {
         text.push(' ');
         text.push_str(&argument.to_string_lossy());
@@ -201,15 +237,19 @@ fn succeeded(command: &Command, status: ExitStatus, stderr: String) -> Result<()
     if interrupted() {
         return Err(Error::Usage("interrupted".to_owned()));
     }
-    Err(Error::Failed { command: show(command), status, stderr })
+    Err(Error::Failed {
+        command: show(command),
+        status,
+        stderr,
+    })
 }
 
-fn read_aside(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<String> {
+fn read_aside(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         // What came before a failed read is still worth showing.
         let _ = from.read_to_end(&mut bytes);
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     })
 }
 
@@ -242,8 +282,14 @@ mod tests {
         let mut seen = Vec::new();
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; printf two; exit 3"]);
-        let status = lines(&mut command, Duration::from_secs(20), |line| seen.push(line.to_owned())).unwrap();
-        assert_eq!((seen, status.code()), (vec!["one".to_owned(), "two".to_owned()], Some(3)));
+        let status = lines(&mut command, Duration::from_secs(20), |line| {
+            seen.push(line.to_owned())
+        })
+        .unwrap();
+        assert_eq!(
+            (seen, status.code()),
+            (vec!["one".to_owned(), "two".to_owned()], Some(3))
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where things lie in the checkout.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,11 +16,19 @@ impl Workspace {
     /// Looks upward from the current directory: the binary may have been built
     /// in a checkout that has moved since.
     pub(crate) fn find() -> Result<Self, Error> {
-        let here = std::env::current_dir().map_err(Error::io("finding the current directory of", "."))?;
+        let here =
+            std::env::current_dir().map_err(Error::io("finding the current directory of", "."))?;
         here.ancestors()
             .find(|folder| folder.join("xtask/Cargo.toml").is_file())
-            .map(|root| Self { root: root.to_path_buf() })
-            .ok_or_else(|| Error::Usage(format!("{} is not inside a checkout of postern", here.display())))
+            .map(|root| Self {
+                root: root.to_path_buf(),
+            })
+            .ok_or_else(|| {
+                Error::Usage(format!(
+                    "{} is not inside a checkout of postern",
+                    here.display()
+                ))
+            })
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -49,12 +58,24 @@ impl Workspace {
         self.root.join("rootfs")
     }
 
+    /// PATH with our own tools first, for programs that start VMs.
+    pub(crate) fn path_with_tools(&self) -> OsString {
+        let mut path = self.tools().join("bin").into_os_string();
+        if let Some(old) = std::env::var_os("PATH") {
+            path.push(":");
+            path.push(old);
+        }
+        path
+    }
+
     pub(crate) fn clean(&self) -> Result<(), Error> {
         let target = self.target();
         if !target.exists() {
             return Ok(());
         }
-        step("remove target/", || fs::remove_dir_all(&target).map_err(Error::io("removing", &target)))
+        step("remove target/", || {
+            fs::remove_dir_all(&target).map_err(Error::io("removing", &target))
+        })
     }
 }
 
@@ -80,7 +101,9 @@ pub(crate) fn copy_if_changed(from: &Path, to: &Path) -> Result<bool, Error> {
         return Ok(false);
     }
     write_atomically(to, &new)?;
-    let permissions = fs::metadata(from).map_err(Error::io("looking at", from))?.permissions();
+    let permissions = fs::metadata(from)
+        .map_err(Error::io("looking at", from))?
+        .permissions();
     fs::set_permissions(to, permissions).map_err(Error::io("setting the mode of", to))?;
     Ok(true)
 }

@@ -1,10 +1,9 @@
 #!/bin/bash
 # Writes the root file system of the sample image `debian` as a plain tar.
 #
-#   build.sh OUT.tar < sources.list
+#   build.sh OUT.tar
 #
-# The package sources come on stdin because they belong to the machine that
-# builds, not to the recipe. `cargo xtask images` calls this and packs the tar.
+# `make images` calls this and packs the tar.
 set -euo pipefail
 out=$1
 
@@ -44,8 +43,17 @@ add_user='
   : > /etc/machine-id
 '
 
+# The mirrors of the machine that builds, for they are what it can reach. Only
+# Debian's own: others may name their releases after Debian's. Without package
+# lists this finds none, and mmdebstrap then takes its own default.
+mirrors=$(apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' \
+    'Created-By: Packages' 'Origin: Debian' 2>/dev/null |
+  grep -E "^deb [^ ]+ $suite(-updates|-security)? main\$" | sort -u || true)
+
 include=$(IFS=,; echo "${packages[*]}")
-exec mmdebstrap --quiet --variant=minbase --format=tar \
+# No device nodes in the tar: /dev is made by whoever runs the image.
+mmdebstrap --quiet --variant=minbase --format=tar \
   --include="$include" "${exclude[@]}" \
   --customize-hook="chroot \"\$1\" /bin/sh -ec '$add_user'" \
-  "$suite" "$out" -
+  --skip=output/dev \
+  "$suite" "$out" ${mirrors:+-} <<< "$mirrors"

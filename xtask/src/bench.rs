@@ -1,0 +1,27 @@
+//! `bench`: builds what is shipped, then measures it beside its floors.
+
+use crate::dist;
+use crate::error::Error;
+use crate::run;
+use crate::setup;
+use crate::workspace::Workspace;
+
+pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error> {
+    setup::run(workspace)?;
+    dist::run(workspace)?;
+    run::run(
+        run::cargo(workspace.root())
+            .args([
+                "run",
+                "--quiet",
+                "--release",
+                "-p",
+                "postern-bench",
+                "--target-dir",
+            ])
+            .arg(workspace.target())
+            .env("PATH", workspace.path_with_tools())
+            .arg("--")
+            .args(arguments),
+    )
+}

@@ -1,0 +1,185 @@
+//! The list of steps, in the order in which they run.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::run;
+use crate::workspace::Workspace;
+
+/// What `--only` can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// Needed by every other: runs whatever is asked for.
+    Setup,
+    Lint,
+    Unit,
+    /// Needed by the two rigs.
+    Dist,
+    Process,
+    Vm,
+}
+
+impl Group {
+    pub(crate) fn parse(name: &str) -> Result<Self, Error> {
+        match name {
+            "lint" => Ok(Self::Lint),
+            "unit" => Ok(Self::Unit),
+            "process" => Ok(Self::Process),
+            "vm" => Ok(Self::Vm),
+            _ => Err(Error::Usage(format!(
+                "--only {name}: it is one of lint, unit, process, vm"
+            ))),
+        }
+    }
+}
+
+/// One program to run.
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    group: Group,
+    /// Several times what it takes on two cores from nothing: a hang reaches
+    /// it, a slow machine does not.
+    pub(crate) limit: Duration,
+    program: PathBuf,
+    arguments: &'static [&'static str],
+    root: PathBuf,
+    target: PathBuf,
+    path: OsString,
+}
+
+impl Step {
+    /// Whether it runs when only this group was asked for.
+    pub(crate) fn needed_for(&self, only: Group) -> bool {
+        match self.group {
+            Group::Setup => only != Group::Lint,
+            Group::Dist => matches!(only, Group::Process | Group::Vm),
+            group => group == only,
+        }
+    }
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.arguments).current_dir(&self.root);
+        // One folder for every step, where `dist` is looked for too.
+        command.env("CARGO_TARGET_DIR", &self.target);
+        command.env("PATH", &self.path);
+        if self.arguments.first() == Some(&"doc") {
+            command.env("RUSTDOCFLAGS", "-D warnings");
+        }
+        command
+    }
+}
+
+/// Fast first. A table, so exempt from the length that functions keep to.
+const STEPS: &[(&str, Group, u64, &[&str])] = &[
+    ("set-up", Group::Setup, 10, &["setup"]),
+    ("format", Group::Lint, 2, &["fmt", "--all", "--check"]),
+    (
+        "clippy",
+        Group::Lint,
+        12,
+        &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    (
+        "documentation",
+        Group::Lint,
+        8,
+        &["doc", "--quiet", "--no-deps", "--workspace"],
+    ),
+    (
+        "unit tests",
+        Group::Unit,
+        15,
+        &[
+            "test",
+            "--workspace",
+            "--exclude",
+            "postern-tests",
+            "--tests",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ],
+    ),
+    (
+        "examples in documentation",
+        Group::Unit,
+        8,
+        &[
+            "test",
+            "--workspace",
+            "--doc",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ],
+    ),
+    ("build what is shipped", Group::Dist, 20, &["dist"]),
+    (
+        "scenarios, process sandbox",
+        Group::Process,
+        20,
+        &[
+            "test",
+            "-p",
+            "postern-tests",
+            "--release",
+            "--lib",
+            "--test",
+            "process",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ],
+    ),
+    (
+        "scenarios, microVM",
+        Group::Vm,
+        25,
+        &[
+            "test",
+            "-p",
+            "postern-tests",
+            "--release",
+            "--test",
+            "vm",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ],
+    ),
+];
+
+pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Step>, Error> {
+    let myself = std::env::current_exe().map_err(Error::io("finding the program of", "xtask"))?;
+    let cargo = PathBuf::from(run::cargo(workspace.root()).get_program());
+    Ok(STEPS
+        .iter()
+        .map(|&(name, group, minutes, arguments)| Step {
+            name,
+            group,
+            limit: Duration::from_secs(minutes * 60),
+            // A process of its own for our own steps too, so that the limit holds.
+            program: if matches!(group, Group::Setup | Group::Dist) {
+                myself.clone()
+            } else {
+                cargo.clone()
+            },
+            arguments,
+            root: workspace.root().to_path_buf(),
+            target: workspace.target(),
+            path: workspace.path_with_tools(),
+        })
+        .collect())
+}
