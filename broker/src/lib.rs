@@ -1,8 +1,9 @@
 //! Postern's broker as a library.
 //!
-//! It makes or attaches sandboxes ([`driver`]), reaches their agents
-//! ([`transport`]), speaks the protocol to them ([`guest`]), and offers sessions,
-//! commands and files as plain async calls ([`core`]) and over HTTP ([`api`]).
+//! It makes or attaches sandboxes (`driver`), fills them with an image
+//! (`image`), reaches their agents ([`transport`]), speaks the protocol to them
+//! ([`guest`]), and offers sessions, commands and files as plain async calls
+//! ([`core`]) and over HTTP ([`api`]).
 //!
 //! Dependence goes one way: `api → core → guest → transport`. A dialect of the
 //! API never sees the protocol, the core never sees HTTP, a transport never sees
@@ -13,3 +14,7 @@
 
 pub mod api;
 pub mod core;
+// mod driver;
+pub mod guest;
+mod image;
+pub mod transport;

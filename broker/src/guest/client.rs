@@ -1,0 +1,307 @@
+//! One agent for as long as its sandbox lives: keeps a link up, and calls.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::BytesMut;
+use postern_proto::{Hello, Purpose, Reply, Request};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::backoff::Backoff;
+use super::error::{Fault, GuestError};
+use super::hello::{HELLO_DEADLINE, greet};
+use super::link::Link;
+use crate::transport::Dial;
+
+/// How long a call waits for a link that is down. Long enough for a redial
+/// after a pause of the guest; a caller should hear of a dead one sooner than
+/// its own client gives up.
+pub(crate) const LINK_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How to make the first connection.
+#[derive(Debug, Clone)]
+pub struct ConnectOptions {
+    /// How long the agent may take to be there.
+    pub deadline: Duration,
+    /// A hint that now is a good time to try (the doorbell).
+    pub hint: Option<Arc<Notify>>,
+}
+
+/// The client of one agent; cheap to clone. The last handle that goes ends the
+/// owner task and with it the control connection.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    pub(super) inner: Arc<Inner>,
+    /// Its end is how the owner task learns that nobody is left.
+    _alive: Arc<watch::Sender<()>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) dial: Arc<dyn Dial>,
+    /// Of two brokers the later one wins; a client keeps its epoch over
+    /// redials, so that one that was fenced does not fight its way back.
+    pub(super) epoch: u64,
+    pub(super) state: watch::Sender<LinkState>,
+    pub(super) watchers: Arc<AtomicUsize>,
+    faults: AtomicU64,
+    /// How often the serving process inside was found to be another.
+    restarts: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum LinkState {
+    Down,
+    Up(Arc<Link>),
+    /// For good, and why.
+    Ended(Arc<str>),
+    Fenced(postern_proto::Error),
+}
+
+/// What may be done again after the link broke under a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Retry {
+    /// Nothing: it may have been done.
+    Never,
+    /// Sent again to the same serving process, which knows it by its id or offset.
+    SameInstance,
+}
+
+/// How a call waits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Policy {
+    pub(super) doing: &'static str,
+    pub(super) retry: Retry,
+    /// None: as long as the link lives and answers pings.
+    pub(super) within: Option<Duration>,
+}
+
+impl Guest {
+    /// Dials until the agent answers or the deadline is over, and keeps the
+    /// link up from then on.
+    pub async fn connect(dial: Arc<dyn Dial>, options: ConnectOptions) -> Result<Self, GuestError> {
+        let inner = Arc::new(Inner {
+            dial,
+            epoch: now_us(),
+            state: watch::Sender::new(LinkState::Down),
+            watchers: Arc::default(),
+            faults: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+        });
+        let first = inner.first_link(&options).await?;
+        let (alive, gone) = watch::channel(());
+        let owned = Owned { link: first, inner: inner.clone() };
+        tokio::spawn(own(owned, gone));
+        Ok(Self { inner, _alive: Arc::new(alive) })
+    }
+
+    /// How often the agent broke the protocol.
+    pub fn faults(&self) -> u64 {
+        self.inner.faults.load(Ordering::Relaxed)
+    }
+
+    /// How often the serving process was found to be another one.
+    pub fn restarts(&self) -> u64 {
+        self.inner.restarts.load(Ordering::Relaxed)
+    }
+
+    /// The sandbox is over: every wait ends with this reason, nothing is dialled again.
+    pub fn end(&self, reason: &str) {
+        self.inner.state.send_replace(LinkState::Ended(reason.into()));
+    }
+
+    /// The boot and instance of the agent as it was last greeted.
+    pub async fn hello(&self) -> Result<Hello, GuestError> {
+        Ok(self.link(Instant::now() + LINK_DEADLINE).await?.hello.clone())
+    }
+
+    pub(super) fn count_fault(&self, error: &GuestError) {
+        self.inner.count_fault(error);
+    }
+
+    /// The link, waiting for one while it is down.
+    pub(super) async fn link(&self, deadline: Instant) -> Result<Arc<Link>, GuestError> {
+        if let Some(link) = usable(&self.inner.state.borrow())? {
+            return Ok(link);
+        }
+        let begun = Instant::now();
+        let mut states = self.inner.state.subscribe();
+        let up = async {
+            loop {
+                if let Some(link) = usable(&states.borrow_and_update())? {
+                    return Ok(link);
+                }
+                if states.changed().await.is_err() {
+                    return Err(GuestError::Ended("the client is gone".to_owned()));
+                }
+            }
+        };
+        tokio::time::timeout_at(deadline, up).await.unwrap_or_else(|_| {
+            Err(GuestError::Deadline { doing: "waiting for a link", after: begun.elapsed() })
+        })
+    }
+
+    pub(super) async fn call(&self, request: &Request, policy: Policy) -> Result<Reply, GuestError> {
+        let deadline = policy.within.map(|within| Instant::now() + within);
+        let mut instance: Option<String> = None;
+        loop {
+            let link_by = Instant::now() + LINK_DEADLINE;
+            let link = self.link(deadline.map_or(link_by, |at| at.min(link_by))).await?;
+            if instance.as_ref().is_some_and(|first| *first != link.hello.instance_id) {
+                return Err(GuestError::Restarted);
+            }
+            match link.call(request, deadline, policy.doing).await {
+                Ok(Reply::Error(error)) => return Err(GuestError::Agent(error)),
+                Ok(reply) => return Ok(reply),
+                Err(e) if e.is_link_trouble() && policy.retry == Retry::SameInstance => {
+                    tracing::debug!(doing = policy.doing, error = %e, "asking again on a new link");
+                    instance.get_or_insert_with(|| link.hello.instance_id.clone());
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// A reply that makes no sense: counted, its link closed, and told to the caller.
+    pub(super) fn wrong(&self, doing: &'static str, fault: Fault) -> GuestError {
+        let error = GuestError::fault(doing, fault);
+        self.count_fault(&error);
+        if let LinkState::Up(link) = &*self.inner.state.borrow() {
+            link.distrust();
+        }
+        error
+    }
+}
+
+/// The link of a state, if it can be used; an error if there will be none.
+fn usable(state: &LinkState) -> Result<Option<Arc<Link>>, GuestError> {
+    match state {
+        LinkState::Up(link) if !link.is_over() => Ok(Some(link.clone())),
+        LinkState::Up(_) | LinkState::Down => Ok(None),
+        LinkState::Ended(reason) => Err(GuestError::Ended(reason.to_string())),
+        LinkState::Fenced(refusal) => Err(GuestError::Fenced(refusal.clone())),
+    }
+}
+
+type Running = (Arc<Link>, std::pin::Pin<Box<dyn Future<Output = GuestError> + Send>>);
+
+impl Inner {
+    async fn open_link(&self) -> Result<Running, GuestError> {
+        let mut stream = self.dial.dial().await.map_err(GuestError::Dial)?;
+        let mut rest = BytesMut::new();
+        let greeting = greet(&mut stream, Purpose::Control, self.epoch, |_| Ok(()), &mut rest);
+        let hello = tokio::time::timeout(HELLO_DEADLINE, greeting)
+            .await
+            .map_err(|_| GuestError::Deadline { doing: "greeting", after: HELLO_DEADLINE })??;
+        let (link, run) = Link::new(stream, hello, rest, self.watchers.clone());
+        Ok((link, Box::pin(run)))
+    }
+
+    async fn first_link(&self, options: &ConnectOptions) -> Result<Running, GuestError> {
+        let begun = Instant::now();
+        let end = begun + options.deadline;
+        let mut backoff = Backoff::booting();
+        loop {
+            let trouble = match tokio::time::timeout_at(end, self.open_link()).await {
+                Ok(Ok(link)) => return Ok(link),
+                Ok(Err(fenced @ GuestError::Fenced(_))) => return Err(fenced),
+                Ok(Err(trouble)) => trouble,
+                Err(_) => {
+                    let after = begun.elapsed();
+                    return Err(GuestError::Deadline { doing: "waiting for its first answer", after });
+                }
+            };
+            self.count_fault(&trouble);
+            let step = backoff.step();
+            if Instant::now() + step >= end {
+                return Err(trouble);
+            }
+            match &options.hint {
+                // A hint and no proof: without it the next step comes anyway.
+                Some(hint) => drop(tokio::time::timeout(step, hint.notified()).await),
+                None => tokio::time::sleep(step).await,
+            }
+        }
+    }
+
+    fn count_fault(&self, error: &GuestError) {
+        if let GuestError::Fault { doing, source } = error {
+            self.faults.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(doing, fault = %source, "the agent broke the protocol");
+        }
+    }
+
+    /// Publishes a state unless the sandbox has ended.
+    fn publish(&self, new: LinkState) {
+        self.state.send_if_modified(|state| {
+            let open = !matches!(state, LinkState::Ended(_));
+            if open {
+                *state = new;
+            }
+            open
+        });
+    }
+}
+
+struct Owned {
+    link: Running,
+    inner: Arc<Inner>,
+}
+
+/// The owner task: runs one link after the other until the sandbox has ended or
+/// nobody is left who could ask.
+async fn own(owned: Owned, mut gone: watch::Receiver<()>) {
+    let Owned { link: (mut link, mut run), inner } = owned;
+    let mut ended = inner.state.subscribe();
+    loop {
+        let instance = link.hello.instance_id.clone();
+        inner.publish(LinkState::Up(link));
+        let why = tokio::select! {
+            why = run => why,
+            _ = gone.changed() => return,
+            _ = ended.wait_for(|state| matches!(state, LinkState::Ended(_))) => return,
+        };
+        inner.count_fault(&why);
+        tracing::debug!(error = %why, "the control link is down");
+        inner.publish(LinkState::Down);
+        let redialled = tokio::select! {
+            redialled = redial(&inner) => redialled,
+            _ = gone.changed() => return,
+            _ = ended.wait_for(|state| matches!(state, LinkState::Ended(_))) => return,
+        };
+        match redialled {
+            Ok(next) => (link, run) = next,
+            Err(refusal) => {
+                tracing::warn!(%refusal, "another broker has taken the session over");
+                inner.publish(LinkState::Fenced(refusal));
+                return;
+            }
+        }
+        if link.hello.instance_id != instance {
+            inner.restarts.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("the agent was started anew; its commands of before are lost");
+        }
+    }
+}
+
+/// Without an end of its own: whoever owns the sandbox ends it, and each caller
+/// has a deadline.
+async fn redial(inner: &Inner) -> Result<Running, postern_proto::Error> {
+    let mut backoff = Backoff::broken_link();
+    loop {
+        match inner.open_link().await {
+            Ok(link) => return Ok(link),
+            Err(GuestError::Fenced(refusal)) => return Err(refusal),
+            Err(error) => inner.count_fault(&error),
+        }
+        tokio::time::sleep(backoff.step()).await;
+    }
+}
+
+/// Microseconds of the wall clock: a broker that is started later has more.
+fn now_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

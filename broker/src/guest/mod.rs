@@ -1,0 +1,31 @@
+//! The typed client of one agent.
+//!
+//! ```text
+//! Guest ── owner task ── Link (control connection; redialled when it breaks)
+//!   ├── call: request and reply, many in flight
+//!   └── FollowStream, ReadStream, WriteStream: a connection each
+//! ```
+//!
+//! A [`Link`](link::Link) lives as long as its connection; a [`Guest`] as long as
+//! its sandbox. Callers write their own requests, so a round trip passes through
+//! one other task only: the reader that wakes the caller.
+//!
+//! The agent is hostile until shown otherwise: lengths are checked before
+//! anything is allocated, every wait has a deadline, and whatever the protocol
+//! forbids is a [`Fault`] that closes the connection and is counted.
+
+mod backoff;
+mod client;
+mod error;
+mod follow;
+mod hello;
+mod link;
+mod requests;
+mod stream;
+mod transfer;
+
+
+pub use client::{ConnectOptions, Guest};
+pub use error::{Fault, GuestError};
+pub use follow::{FollowItem, FollowStream};
+pub use transfer::{ReadStream, WriteStream};
