@@ -1,0 +1,24 @@
+//! The native dialect: Chaser's shape, and what its documents leave open.
+
+pub(super) mod ack;
+pub(super) mod create_session;
+pub(super) mod delete_session;
+pub(super) mod download;
+pub(super) mod exec;
+pub(super) mod get_command;
+pub(super) mod get_file;
+pub(super) mod get_session;
+pub(super) mod kill;
+pub(super) mod list_commands;
+pub(super) mod list_sessions;
+pub(super) mod output;
+pub(super) mod put_file;
+pub(super) mod stdin;
+pub(super) mod stream;
+pub(super) mod upload;
+
+mod command_view;
+mod exec_request;
+mod file_body;
+mod output_view;
+mod session_view;

@@ -1,0 +1,45 @@
+//! A session as it is in JSON: Chaser's SessionInfo and what we know beyond it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::reply::rfc3339;
+use crate::core::{BootFigures, SessionInfo};
+
+/// One session.
+pub(super) fn view(info: &SessionInfo) -> Value {
+    json!({
+        "id": info.id,
+        "created_at": rfc3339(info.created_at),
+        "status": info.status.as_str(),
+        "session_type": "sandbox",
+        "endpoints": {"control": format!("/v1/sessions/{}", info.id)},
+        "ephemeral": true,
+        "reason": info.reason,
+        "image": info.image,
+        "driver": info.driver.as_str(),
+        "memory_mb": info.memory_mb,
+        "cpus": info.cpus,
+        "ttl_seconds": info.ttl.map(|ttl| ttl.as_secs()),
+        "expires_at": info.expires_at.map(rfc3339),
+        "hostname": info.hostname,
+        "network": info.network,
+        "boot": info.boot.as_ref().map(boot),
+    })
+}
+
+fn boot(figures: &BootFigures) -> Value {
+    json!({
+        "sandbox_ms": millis(figures.sandbox),
+        "image_ms": millis(figures.image),
+        "total_ms": millis(figures.total),
+        "init_start_us": figures.init_start_us,
+        "agent_ready_us": figures.agent_ready_us,
+        "accelerator": figures.accelerator,
+    })
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
