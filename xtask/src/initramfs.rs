@@ -4,6 +4,9 @@
 //! `/modules/load` names the module files, one a line, in the order to load
 //! them. The bytes depend on the content alone: built twice, or with another
 //! image beside it, it is the same file.
+//!
+//! With `--init` another program takes the agent's place, for measuring what the
+//! kernel and the modules alone cost.
 
 use std::fs;
 use std::path::Path;
@@ -26,37 +29,71 @@ const FORMAT: &[u8] = b"1";
 /// More does not make a guest boot faster, it only costs memory in each of them.
 const SIZE_LIMIT: u64 = 8_000_000;
 
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
+pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error> {
     kernel::run(workspace)?;
-    let agent = build_agent(workspace)?;
-    pack(workspace, &agent)
+    match arguments {
+        [] => pack(workspace, &build_agent(workspace)?),
+        ["--init", program, "--output", image] => {
+            let contents = Contents::read(workspace, Path::new(program))?;
+            step("pack the initramfs", || {
+                contents.write(workspace, Path::new(image))
+            })
+        }
+        _ => Err(Error::Usage(
+            "usage: xtask initramfs [--init PROGRAM --output FILE]".to_owned(),
+        )),
+    }
 }
 
-/// Packs an agent that is built already.
+/// Packs an agent that is built already into `target/dist/initramfs.img`.
 pub(crate) fn pack(workspace: &Workspace, agent: &Path) -> Result<(), Error> {
-    let agent = fs::read(agent).map_err(Error::io("reading", agent))?;
-    let lines = manifest::read(&workspace.rootfs().join("manifest"))?;
-    let modules = modules(workspace, &lines)?;
-
-    let mut recipe = Recipe::default();
-    recipe.input("format", FORMAT);
-    recipe.input("manifest", format!("{lines:?}").as_bytes());
-    recipe.input("agent", &agent);
-    for module in &modules {
-        recipe.input(&module.file_name, &module.content);
-    }
-    let recipe = recipe.finish();
+    let contents = Contents::read(workspace, agent)?;
+    let recipe = contents.recipe();
     let image = workspace.dist().join("initramfs.img");
     let stamp = workspace.target().join("stamps/initramfs");
     if stamp::is_fresh(&stamp, &recipe) && image.is_file() {
         up_to_date("initramfs", "agent, modules and manifest unchanged");
         return Ok(());
     }
-    step("pack the initramfs", || {
-        let archive = archive(&lines, &agent, modules).bytes()?;
-        write(workspace, &image, &archive)
-    })?;
+    make_folder(&workspace.dist())?;
+    step("pack the initramfs", || contents.write(workspace, &image))?;
     stamp::write(&stamp, &recipe)
+}
+
+/// Everything that goes in.
+struct Contents {
+    lines: Vec<Line>,
+    init: Vec<u8>,
+    modules: Vec<Module>,
+}
+
+impl Contents {
+    fn read(workspace: &Workspace, init: &Path) -> Result<Self, Error> {
+        let init = fs::read(init).map_err(Error::io("reading", init))?;
+        let lines = manifest::read(&workspace.rootfs().join("manifest"))?;
+        let modules = modules(workspace, &lines)?;
+        Ok(Self {
+            lines,
+            init,
+            modules,
+        })
+    }
+
+    fn recipe(&self) -> String {
+        let mut recipe = Recipe::default();
+        recipe.input("format", FORMAT);
+        recipe.input("manifest", format!("{:?}", self.lines).as_bytes());
+        recipe.input("init", &self.init);
+        for module in &self.modules {
+            recipe.input(&module.file_name, &module.content);
+        }
+        recipe.finish()
+    }
+
+    fn write(&self, workspace: &Workspace, image: &Path) -> Result<(), Error> {
+        let archive = archive(&self.lines, &self.init, &self.modules).bytes()?;
+        write(workspace, image, &archive)
+    }
 }
 
 fn modules(workspace: &Workspace, lines: &[Line]) -> Result<Vec<Module>, Error> {
@@ -70,7 +107,7 @@ fn modules(workspace: &Workspace, lines: &[Line]) -> Result<Vec<Module>, Error> 
     Modules::open(&kernel::module_folder(workspace)?)?.in_load_order(&names)
 }
 
-fn archive(lines: &[Line], agent: &[u8], modules: Vec<Module>) -> Archive {
+fn archive(lines: &[Line], agent: &[u8], modules: &[Module]) -> Archive {
     let mut archive = Archive::default();
     for line in lines {
         match line {
@@ -116,7 +153,7 @@ fn archive(lines: &[Line], agent: &[u8], modules: Vec<Module>) -> Archive {
             &format!("/modules/{}", module.file_name),
             Entry::File {
                 mode: 0o644,
-                content: module.content,
+                content: module.content.clone(),
             },
         );
     }
@@ -124,7 +161,6 @@ fn archive(lines: &[Line], agent: &[u8], modules: Vec<Module>) -> Archive {
 }
 
 fn write(workspace: &Workspace, image: &Path, archive: &[u8]) -> Result<(), Error> {
-    make_folder(&workspace.dist())?;
     let plain = workspace.target().join("initramfs.cpio");
     write_atomically(&plain, archive)?;
     // One thread, or the bytes would depend on the number of cores.
@@ -155,16 +191,14 @@ mod tests {
 
     #[test]
     fn modules_are_listed_in_load_order() {
-        let modules = ["vsock.ko", "a_transport.ko"]
-            .map(|name| Module {
-                file_name: name.to_owned(),
-                content: b"elf".to_vec(),
-            })
-            .into();
+        let modules = ["vsock.ko", "a_transport.ko"].map(|name| Module {
+            file_name: name.to_owned(),
+            content: b"elf".to_vec(),
+        });
         let lines = [Line::Agent {
             path: "/init".to_owned(),
         }];
-        let bytes = archive(&lines, b"agent", modules).bytes().unwrap();
+        let bytes = archive(&lines, b"agent", &modules).bytes().unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         assert!(text.contains("vsock.ko\na_transport.ko\n"), "{text}");
     }

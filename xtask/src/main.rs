@@ -48,7 +48,9 @@ usage: xtask COMMAND
 
   setup        install what building, testing and the demo need
   kernel       fetch Debian's cloud kernel and its modules
-  initramfs    build the agent and pack it as the guest's initramfs
+  initramfs [--init PROGRAM --output FILE]
+               build the agent and pack it as the guest's initramfs;
+               or pack another program, to measure what it costs
   images       make the sample OCI images (debian, busybox)
   dist         everything that is shipped, into target/dist
   test [--only lint|unit|process|vm]
@@ -74,7 +76,7 @@ fn dispatch() -> Result<ExitCode, Error> {
     match arguments.as_slice() {
         ["setup"] => setup::run(&workspace)?,
         ["kernel"] => kernel::run(&workspace)?,
-        ["initramfs"] => initramfs::run(&workspace)?,
+        ["initramfs", rest @ ..] => initramfs::run(&workspace, rest)?,
         ["images"] => images::run(&workspace)?,
         ["dist"] => dist::run(&workspace)?,
         ["test", rest @ ..] => return test::run(&workspace, rest),

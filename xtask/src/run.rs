@@ -283,7 +283,7 @@ mod tests {
         let mut command = Command::new("sh");
         command.args(["-c", "echo one; printf two; exit 3"]);
         let status = lines(&mut command, Duration::from_secs(20), |line| {
-            seen.push(line.to_owned())
+            seen.push(line.to_owned());
         })
         .unwrap();
         assert_eq!(
