@@ -14,7 +14,7 @@
 
 pub mod api;
 pub mod core;
-// mod driver;
+mod driver;
 pub mod guest;
 mod image;
 pub mod transport;

@@ -1,0 +1,36 @@
+//! Why there is no sandbox.
+
+use std::io;
+use std::path::PathBuf;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DriverError {
+    /// Something that must be on this host is not; how to get it.
+    #[error("{what} is missing; get it with: {get}")]
+    Missing { what: String, get: &'static str },
+    #[error("{doing} {}", path.display())]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("starting {program}")]
+    Spawn {
+        program: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{what} did not come up: {why}")]
+    NotUp { what: &'static str, why: String },
+}
+
+impl DriverError {
+    pub(crate) fn io(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { doing, path, source }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where the agent, the kernel and the programs beside them lie.
+
+use std::path::{Path, PathBuf};
+
+use super::DriverError;
+
+/// Where packages put what the broker needs.
+const SYSTEM: &str = "/usr/lib/postern";
+
+/// What the operator said; the rest is looked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) agent: Option<PathBuf>,
+    pub(crate) kernel: Option<PathBuf>,
+    pub(crate) initramfs: Option<PathBuf>,
+}
+
+/// Finds what drivers need, when they need it: a broker that only makes
+/// process sandboxes needs no kernel.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    wanted: Wanted,
+    dirs: Vec<PathBuf>,
+}
+
+impl Files {
+    pub(crate) fn new(wanted: Wanted) -> Self {
+        let exe = std::env::current_exe().ok();
+        let dirs = exe.as_deref().and_then(Path::parent).map(places).unwrap_or_default();
+        Self { wanted, dirs }
+    }
+
+    pub(crate) fn agent(&self) -> Result<PathBuf, DriverError> {
+        self.find(self.wanted.agent.as_ref(), "postern-agent", "make dist")
+    }
+
+    pub(crate) fn kernel(&self) -> Result<PathBuf, DriverError> {
+        self.find(self.wanted.kernel.as_ref(), "vmlinuz", "make dist")
+    }
+
+    pub(crate) fn initramfs(&self) -> Result<PathBuf, DriverError> {
+        self.find(self.wanted.initramfs.as_ref(), "initramfs.img", "make dist")
+    }
+
+    pub(crate) fn images(&self) -> Option<PathBuf> {
+        self.dirs.iter().map(|dir| dir.join("images")).find(|dir| dir.is_dir())
+    }
+
+    pub(crate) fn qemu(&self) -> Result<PathBuf, DriverError> {
+        let name = format!("qemu-system-{}", std::env::consts::ARCH);
+        self.program(&name, "apt-get install qemu-system-x86 (as root, on Debian)")
+    }
+
+    pub(crate) fn vhost_device_vsock(&self) -> Result<PathBuf, DriverError> {
+        self.program("vhost-device-vsock", "make setup, or cargo install vhost-device-vsock")
+    }
+
+    fn find(
+        &self,
+        wanted: Option<&PathBuf>,
+        name: &str,
+        get: &'static str,
+    ) -> Result<PathBuf, DriverError> {
+        let found = match wanted {
+            Some(path) => Some(path.clone()).filter(|path| path.is_file()),
+            None => self.dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file()),
+        };
+        found.ok_or_else(|| {
+            let shown = wanted.map_or_else(|| name.to_owned(), |path| path.display().to_string());
+            DriverError::Missing { what: format!("{shown} (looked in {})", self.shown()), get }
+        })
+    }
+
+    /// A program of ours, or of the system's.
+    fn program(&self, name: &str, get: &'static str) -> Result<PathBuf, DriverError> {
+        let tools = self.dirs.iter().map(|dir| dir.join("../tools/bin"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let everywhere =
+            self.dirs.iter().cloned().chain(tools).chain(std::env::split_paths(&path));
+        everywhere
+            .map(|dir| dir.join(name))
+            .find(|path| path.is_file())
+            .ok_or_else(|| DriverError::Missing { what: format!("the program {name}"), get })
+    }
+
+    fn shown(&self) -> String {
+        let dirs: Vec<_> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        dirs.join(", ")
+    }
+}
+
+/// Beside the executable, as `make dist` lays things out and as a package does;
+/// then from a build's own directory (target/debug, and target/debug/deps for
+/// tests) to what `make dist` made.
+fn places(beside: &Path) -> Vec<PathBuf> {
+    let mut dirs = vec![beside.to_owned()];
+    if beside.ends_with("deps") {
+        dirs.extend(beside.parent().map(Path::to_owned));
+    }
+    let dists: Vec<PathBuf> =
+        beside.ancestors().skip(1).take(3).map(|above| above.join("dist")).collect();
+    dirs.extend(dists.into_iter().filter(|dir| dir.is_dir()));
+    dirs.push(SYSTEM.into());
+    dirs
+}
