@@ -38,7 +38,9 @@ fn each(
     let mut skipped = 0;
     for (name, value) in all {
         let c_name = CString::new(&name[..]).map_err(|_| fault(path, Errno::EINVAL))?;
-        let Err(error) = set(&c_name, value) else { continue };
+        let Err(error) = set(&c_name, value) else {
+            continue;
+        };
         match Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)) {
             // tmpfs knows no user.*, symlinks and FIFOs have none anywhere.
             Errno::ENOTSUP | Errno::EPERM if name != MUST_HOLD => skipped += 1,
@@ -49,5 +51,9 @@ fn each(
 }
 
 fn fault(path: &[u8], errno: Errno) -> Cause {
-    Cause::Sys { doing: "setting an extended attribute of", path: shown(path), errno }
+    Cause::Sys {
+        doing: "setting an extended attribute of",
+        path: shown(path),
+        errno,
+    }
 }

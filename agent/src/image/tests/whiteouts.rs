@@ -38,7 +38,14 @@ fn hide_what_lies_below_and_not_what_the_layer_brings_in_any_order() {
         |t| t.file("d/new", b"up"),
         |t| t.file("d/sub/deep/y", b"up"),
     ];
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
         let mut image = lower();
         image.layer(order.iter().fold(Tar::default(), |tar, i| upper[*i](tar)));
         assert_eq!(
@@ -57,7 +64,10 @@ fn hide_what_lies_below_and_not_what_the_layer_brings_in_any_order() {
             mark(make(Tar::default()))
         });
         assert_eq!(image.tree(), ["d", "d/a", "other"]);
-        assert_eq!((image.read("d/a"), image.read("other")), ("up".into(), "up".into()));
+        assert_eq!(
+            (image.read("d/a"), image.read("other")),
+            ("up".into(), "up".into())
+        );
     }
 }
 
@@ -96,7 +106,10 @@ fn of_no_name_are_refused() {
     for path in [".wh.", "d/.wh..", ".wh...", ".wh.x/y"] {
         let mut image = lower();
         assert!(
-            matches!(image.try_layer(Tar::default().file(path, b"")), Err(Cause::Entry { .. })),
+            matches!(
+                image.try_layer(Tar::default().file(path, b"")),
+                Err(Cause::Entry { .. })
+            ),
             "{path}"
         );
         assert!(image.at("d/a").exists());

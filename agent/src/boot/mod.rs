@@ -1,0 +1,135 @@
+//! From the kernel's hand-over to a guest that serves.
+//!
+//! ```text
+//! init (PID 1) ──fork──► serve           what speaks to the host
+//!      └───────fork──► workload init   PID 1 of the workload's own namespaces
+//! ```
+//!
+//! init is synchronous and has one thread: it boots, keeps what must survive
+//! its children, reaps, and shuts down in order. The same steps make a microVM
+//! and, after [`sandbox`] has made the namespaces, a process sandbox.
+
+mod cgroups;
+mod devices;
+mod log;
+mod modules;
+mod mounts;
+mod params;
+mod roots;
+mod sandbox;
+mod supervise;
+mod workload;
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use nix::sys::signal::SigSet;
+
+pub use log::Log;
+pub use params::SandboxArgs;
+pub use sandbox::enter as sandbox;
+
+use cgroups::Cgroups;
+use params::Params;
+use supervise::Supervisor;
+use workload::Workload;
+
+use crate::sys::process::{boottime_us, set_name, set_undumpable};
+
+/// Where this init finds itself.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// PID 1 of a kernel.
+    Machine,
+    /// PID 1 of a process sandbox, with the listener it was given.
+    Sandbox {
+        /// Listening on the host's side.
+        listener: OwnedFd,
+        /// From the command line.
+        args: SandboxArgs,
+        /// The sandbox's own directory of the cgroup v2 tree.
+        cgroup: Option<OwnedFd>,
+    },
+}
+
+/// What a started guest consists of; lives as long as PID 1.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    listener: OwnedFd,
+    root: OwnedFd,
+    workload: Workload,
+    cgroups: Option<Cgroups>,
+    params: Params,
+    boot_id: String,
+    reset_oom: bool,
+    init_start_us: u64,
+    log: Log,
+}
+
+/// PID 1 of a microVM.
+pub fn machine() -> io::Result<()> {
+    let log = Log::default();
+    let result = boot(Place::Machine, log).and_then(|guest| Supervisor::new(guest)?.run());
+    if let Err(e) = &result {
+        log.line(format_args!("PID 1 gives up: {e}"));
+    }
+    // Returning would be a kernel panic; this says the same in less time.
+    supervise::power_off(log);
+    result
+}
+
+/// PID 1 of a process sandbox: its return ends the sandbox.
+pub(crate) fn in_sandbox(place: Place) -> io::Result<()> {
+    let guest = boot(place, Log::default())?;
+    Supervisor::new(guest)?.run()
+}
+
+/// The boot list.
+fn boot(place: Place, log: Log) -> io::Result<Guest> {
+    let init_start_us = boottime_us();
+    set_name(c"postern-init");
+    // Signals are waited for, never handled: none may get lost in between.
+    SigSet::all().thread_block()?;
+    let step = |what: &'static str, result: io::Result<()>| {
+        result.map_err(|e| io::Error::new(e.kind(), format!("{what}: {e}")))
+    };
+    let is_machine = matches!(place, Place::Machine);
+    if is_machine {
+        step("mounting the agent's file systems", mounts::machine())?;
+    }
+    let params = Params::read(&place)?;
+    if is_machine {
+        step("loading modules", modules::load_all(log))?;
+        step("emptying the initramfs", roots::empty_initramfs())?;
+    }
+    let (listener, cgroup) = match place {
+        Place::Machine => (crate::sys::net::vsock_listener(params.port)?, None),
+        Place::Sandbox {
+            listener, cgroup, ..
+        } => (listener, cgroup),
+    };
+    let cgroups = Cgroups::make(is_machine, cgroup, log);
+    params.apply(log);
+    let reset_oom = is_machine && roots::spare_from_oom(log);
+    if let Err(errno) = crate::sys::net::loopback_up() {
+        log.line(format_args!("lo stays down: {}", errno.desc()));
+    }
+    let root = roots::make_workload_root(params.root_bytes)?;
+    let workload = Workload::start(cgroups.as_ref())?;
+    step(
+        "hiding the agent's memory",
+        set_undumpable().map_err(Into::into),
+    )?;
+    let boot_id = crate::serve::new_id()?;
+    Ok(Guest {
+        listener,
+        root,
+        workload,
+        cgroups,
+        params,
+        boot_id,
+        reset_oom,
+        init_start_us,
+        log,
+    })
+}

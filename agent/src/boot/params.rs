@@ -1,0 +1,97 @@
+//! What the host says before there is a protocol: the kernel's command line, or
+//! the arguments of a process sandbox.
+
+use std::io;
+use std::path::PathBuf;
+
+use postern_proto::limits::AGENT_PORT;
+
+use super::{Log, Place};
+
+/// The workload's root when nobody says how large: half of the memory, as
+/// tmpfs(5) itself has it.
+const DEFAULT_ROOT_BYTES: u64 = 0;
+
+/// Arguments of `postern-agent --sandbox`.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxArgs {
+    /// Where `agent.sock` is made.
+    pub dir: PathBuf,
+    /// The size of the root, MiB.
+    pub root_mb: Option<u64>,
+    /// The host name.
+    pub hostname: String,
+}
+
+/// The settings of this boot.
+#[derive(Debug, Clone)]
+pub(super) struct Params {
+    pub(super) port: u32,
+    pub(super) doorbell: Option<u32>,
+    pub(super) root_bytes: u64,
+    hostname: String,
+}
+
+impl Params {
+    pub(super) fn read(place: &Place) -> io::Result<Self> {
+        let mut params = Self {
+            port: AGENT_PORT,
+            doorbell: None,
+            root_bytes: DEFAULT_ROOT_BYTES,
+            hostname: String::new(),
+        };
+        match place {
+            Place::Machine => params.parse(&std::fs::read_to_string("/proc/cmdline")?),
+            Place::Sandbox { args, .. } => {
+                params.root_bytes = args.root_mb.unwrap_or(0) << 20;
+                params.hostname.clone_from(&args.hostname);
+            }
+        }
+        if params.hostname.is_empty() {
+            params.hostname = "sandbox".to_owned();
+        }
+        Ok(params)
+    }
+
+    /// `postern.NAME=VALUE` words; what is not understood is left to others.
+    fn parse(&mut self, line: &str) {
+        for word in line.split_whitespace() {
+            let Some((name, value)) = word
+                .strip_prefix("postern.")
+                .and_then(|w| w.split_once('='))
+            else {
+                continue;
+            };
+            match name {
+                "port" => self.port = value.parse().unwrap_or(self.port),
+                "doorbell" => self.doorbell = value.parse().ok(),
+                "root_mb" => self.root_bytes = value.parse::<u64>().map_or(0, |mb| mb << 20),
+                "hostname" => value.clone_into(&mut self.hostname),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn apply(&self, log: Log) {
+        if let Err(errno) = nix::unistd::sethostname(&self.hostname) {
+            log.line(format_args!("the host name stays: {}", errno.desc()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_others_are_left_alone() {
+        let mut params = Params {
+            port: 1,
+            doorbell: None,
+            root_bytes: 0,
+            hostname: String::new(),
+        };
+        params.parse("quiet postern.port=7 postern.port=x postern.doorbell=9 root=/dev/vda\n");
+        assert_eq!((params.port, params.doorbell), (7, Some(9)));
+    }
+}

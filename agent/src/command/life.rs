@@ -1,0 +1,98 @@
+//! The end of a command: death, timeout, what the pipes still hold.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use postern_proto::{Exit, SignalScope};
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+use super::kill;
+use super::pump::ReadFromChild;
+use super::record::Command;
+use crate::serve::State;
+
+/// Between TERM and KILL when a command's time is over.
+pub(super) const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// When a command has to be over, and how long it has to tidy up then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeout {
+    pub(super) after: Option<Duration>,
+    pub(super) grace: Duration,
+}
+
+/// The task that owns a command's end.
+#[derive(Debug)]
+pub(super) struct Life {
+    pub(super) pidfd: Rc<AsyncFd<OwnedFd>>,
+    pub(super) pumps: [Rc<ReadFromChild>; 2],
+    pub(super) timeout: Timeout,
+}
+
+impl Life {
+    pub(super) async fn run(self, state: Rc<State>, command: Rc<Command>) {
+        self.until_dead(&state, &command).await;
+        let status = crate::sys::pidfd::wait(self.pidfd.get_ref());
+        command.dead.set(true);
+        // All that the process wrote is in the pipes; it comes before the exit.
+        for pump in &self.pumps {
+            pump.drain(&command);
+        }
+        command.room.notify_waiters();
+        match status {
+            Ok(status) => command.exited(Exit {
+                status: status.status,
+                core_dumped: status.core_dumped,
+                timed_out: command.timed_out.get(),
+                oom_killed: false,
+            }),
+            Err(errno) => command.finish(postern_proto::CommandState::Failed(
+                postern_proto::Error::new(
+                    postern_proto::Code::Internal,
+                    format!("the exit status was lost: {}", errno.desc()),
+                )
+                .with_errno(errno as i32),
+            )),
+        }
+        state.command_ended(&command);
+        if command.timed_out.get() {
+            // What outlived the first process had the same time.
+            self.end_tree(&state, &command).await;
+        }
+    }
+
+    async fn until_dead(&self, state: &Rc<State>, command: &Rc<Command>) {
+        let Some(after) = self.timeout.after else {
+            let _ = self.pidfd.readable().await;
+            return;
+        };
+        if tokio::time::timeout(after, self.pidfd.readable())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        command.timed_out.set(true);
+        let _ = kill::signal(state, command, libc::SIGTERM, SignalScope::Tree).await;
+        if tokio::time::timeout(self.timeout.grace, self.pidfd.readable())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        let _ = kill::signal(state, command, libc::SIGKILL, SignalScope::Tree).await;
+        let _ = self.pidfd.readable().await;
+    }
+
+    /// Gives the rest of the tree the grace from now, then ends it.
+    async fn end_tree(&self, state: &Rc<State>, command: &Rc<Command>) {
+        let deadline = Instant::now() + self.timeout.grace;
+        while !command.is_closed() && Instant::now() < deadline {
+            let changed = command.changed.notified();
+            let _ = tokio::time::timeout_at(deadline, changed).await;
+        }
+        let _ = kill::signal(state, command, libc::SIGKILL, SignalScope::Tree).await;
+    }
+}

@@ -1,0 +1,210 @@
+//! From a prepared command to a running one.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
+use postern_proto::{Code, CommandState, Error, OutputStream, SpawnStage};
+use tokio::task::spawn_local;
+
+use super::life;
+use super::prepare::Prepared;
+use super::pump::ReadFromChild;
+use super::record::Command;
+use super::stdin::WriteToChild;
+use crate::serve::State;
+use crate::sys::spawn::{Plan, SpawnError, Step};
+use crate::sys::watch::watch;
+
+/// The agent's ends of a command's pipes.
+struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Starts the command: when this returns it runs or has failed, and its record
+/// says which.
+pub async fn start(state: &Rc<State>, command: &Rc<Command>, prepared: Prepared) {
+    let timeout = prepared.timeout;
+    let result = match try_start(state, command, prepared).await {
+        Ok(started) => started,
+        Err(error) => {
+            command.finish(CommandState::Failed(error));
+            return;
+        }
+    };
+    let (pidfd, ends) = result;
+    if let Err(error) = go(state, command, &pidfd, ends, timeout) {
+        // No descriptors left for its pipes: it must not run unwatched.
+        let _ = crate::sys::pidfd::send_signal(&pidfd, libc::SIGKILL);
+        let _ = crate::sys::pidfd::wait(&pidfd);
+        command.finish(CommandState::Failed(error));
+    }
+}
+
+async fn try_start(
+    state: &Rc<State>,
+    command: &Rc<Command>,
+    prepared: Prepared,
+) -> Result<(OwnedFd, Ends), Error> {
+    let wants_stdin = !prepared.stdin.is_empty() || prepared.stdin_open;
+    let (ends, stdio) =
+        pipes(state, wants_stdin).map_err(|e| limit_error("making the pipes", e))?;
+    let cgroup = state
+        .cgroups
+        .take()
+        .map_err(|e| limit_error("making the cgroup", e))?;
+    let plan = Plan {
+        programs: prepared.programs,
+        argv: prepared.argv,
+        env: prepared.env,
+        cwd: prepared.cwd,
+        stdio,
+        uid: prepared.user.uid,
+        gid: prepared.user.gid,
+        groups: prepared.user.groups,
+        cgroup: cgroup
+            .as_ref()
+            .map(super::cgroup::Cgroup::fd)
+            .transpose()
+            .map_err(|e| limit_error("opening the cgroup", e))?,
+    };
+    let program = command.info().argv.first().cloned().unwrap_or_default();
+    let result = state.spawner()?.spawn(plan).await;
+    let spawned = match result {
+        Ok(spawned) => spawned,
+        Err(e) => {
+            cgroup.into_iter().for_each(|c| state.cgroups.put(c));
+            return Err(spawn_error(e, &program, &command.cwd.borrow()));
+        }
+    };
+    command.pid.set(spawned.pid);
+    command.agent_pid.set(spawned.agent_pid);
+    command.cgroup.replace(cgroup.map(Rc::new));
+    Ok((spawned.pidfd, ends))
+}
+
+/// Sets the command's tasks going.
+fn go(
+    state: &Rc<State>,
+    command: &Rc<Command>,
+    pidfd: &OwnedFd,
+    ends: Ends,
+    timeout: life::Timeout,
+) -> Result<(), Error> {
+    let failed = |e: std::io::Error| {
+        Error::new(
+            Code::ResourceExhausted,
+            format!("watching the process: {e}"),
+        )
+        .with_stage(SpawnStage::ResourceLimit)
+    };
+    let pidfd = pidfd.try_clone().map_err(failed)?;
+    let pidfd = watch(pidfd, tokio::io::Interest::READABLE).map_err(failed)?;
+    let pidfd = Rc::new(pidfd);
+    let stdout = ReadFromChild::new(ends.stdout, OutputStream::Stdout).map_err(failed)?;
+    let stderr = ReadFromChild::new(ends.stderr, OutputStream::Stderr).map_err(failed)?;
+    let stdin = ends
+        .stdin
+        .map(WriteToChild::new)
+        .transpose()
+        .map_err(failed)?;
+    command.pidfd.replace(Some(Rc::clone(&pidfd)));
+    command.open_pumps.set(2);
+    command.state.replace(CommandState::Running);
+    spawn_local(Rc::clone(&stdout).run(Rc::clone(command)));
+    spawn_local(Rc::clone(&stderr).run(Rc::clone(command)));
+    match stdin {
+        Some(writer) => drop(spawn_local(writer.run(Rc::clone(command)))),
+        None => command.stdin.borrow_mut().close(),
+    }
+    let watch = life::Life {
+        pidfd,
+        pumps: [stdout, stderr],
+        timeout,
+    };
+    spawn_local(watch.run(Rc::clone(state), Rc::clone(command)));
+    Ok(())
+}
+
+fn pipes(state: &State, wants_stdin: bool) -> Result<(Ends, [OwnedFd; 3]), Errno> {
+    let (stdin, child_stdin) = if wants_stdin {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        (Some(nonblocking(write)?), read)
+    } else {
+        (None, state.dev_null.try_clone().map_err(|_| Errno::EMFILE)?)
+    };
+    let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC)?;
+    let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC)?;
+    let ends = Ends {
+        stdin,
+        stdout: nonblocking(stdout)?,
+        stderr: nonblocking(stderr)?,
+    };
+    Ok((ends, [child_stdin, child_stdout, child_stderr]))
+}
+
+/// Only the agent's end: O_NONBLOCK on the child's would surprise the program.
+fn nonblocking(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(fd)
+}
+
+fn limit_error(doing: &str, errno: Errno) -> Error {
+    Error::new(
+        Code::ResourceExhausted,
+        format!("{doing}: {}", errno.desc()),
+    )
+    .with_errno(errno as i32)
+    .with_stage(SpawnStage::ResourceLimit)
+}
+
+/// What a failed step means to the caller.
+fn spawn_error(e: SpawnError, program: &Bytes, cwd: &str) -> Error {
+    let program = String::from_utf8_lossy(program);
+    let why = e.errno.desc();
+    let (code, stage, message) = match (e.step, e.errno) {
+        (_, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) => (
+            Code::ResourceExhausted,
+            SpawnStage::ResourceLimit,
+            format!("starting {program}: {why}"),
+        ),
+        (Step::Cwd, _) => (
+            Code::InvalidArgument,
+            SpawnStage::BadCwd,
+            format!("entering {cwd}: {why}"),
+        ),
+        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => (
+            Code::InvalidArgument,
+            SpawnStage::NotFound,
+            format!("{program}: no such program"),
+        ),
+        (Step::Exec, Errno::E2BIG) => (
+            Code::InvalidArgument,
+            SpawnStage::BadArguments,
+            format!("starting {program}: {why}"),
+        ),
+        (Step::Exec, _) => (
+            Code::InvalidArgument,
+            SpawnStage::NotExecutable,
+            format!("{program} cannot be executed: {why}"),
+        ),
+        (Step::Credentials, _) => (
+            Code::PermissionDenied,
+            SpawnStage::Credentials,
+            format!("taking on the user's identity for {program}: {why}"),
+        ),
+        (Step::Clone | Step::Setup | Step::Stdio, _) => (
+            Code::Internal,
+            SpawnStage::ProcessSetup,
+            format!("starting {program} ({:?}): {why}", e.step),
+        ),
+    };
+    Error::new(code, message)
+        .with_stage(stage)
+        .with_errno(e.errno as i32)
+}

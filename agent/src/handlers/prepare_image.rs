@@ -1,0 +1,10 @@
+//! `PrepareImage`: layers will come.
+
+use postern_proto::{Error, Reply};
+
+use crate::serve::State;
+
+pub(super) fn handle(state: &State, layers: u32) -> Result<Reply, Error> {
+    state.images.prepare(layers)?;
+    Ok(Reply::Done)
+}

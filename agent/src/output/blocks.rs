@@ -1,0 +1,103 @@
+//! The bytes of a log: a queue of blocks, appended at the end, dropped in front.
+
+use std::collections::VecDeque;
+
+/// The first block of a log. Most commands say little, and many may be kept.
+const FIRST_BLOCK: usize = 4 << 10;
+
+/// Blocks grow up to this: one read of an enlarged pipe, and one frame.
+pub(super) const MAX_BLOCK: usize = 256 << 10;
+
+/// Bytes under absolute offsets `[first, end)`.
+#[derive(Debug, Default)]
+pub(super) struct Blocks {
+    queue: VecDeque<Block>,
+    /// The last block that was dropped, to be used again: in a steady flow
+    /// nothing is allocated and the memory stays warm.
+    spare: Option<Box<[u8]>>,
+}
+
+#[derive(Debug)]
+struct Block {
+    /// The absolute offset of `bytes[0]`.
+    start: u64,
+    bytes: Box<[u8]>,
+    filled: usize,
+}
+
+impl Block {
+    fn end(&self) -> u64 {
+        self.start + self.filled as u64
+    }
+}
+
+impl Blocks {
+    /// Room for at least one byte at `end`, to be followed by [`Self::commit`].
+    pub(super) fn spare_mut(&mut self, end: u64) -> &mut [u8] {
+        if self.queue.back().is_none_or(|b| b.filled == b.bytes.len()) {
+            let bytes = self.new_block();
+            self.queue.push_back(Block {
+                start: end,
+                bytes,
+                filled: 0,
+            });
+        }
+        match self.queue.back_mut() {
+            Some(block) => &mut block.bytes[block.filled..],
+            None => &mut [],
+        }
+    }
+
+    fn new_block(&mut self) -> Box<[u8]> {
+        let last = self.queue.back().map_or(0, |b| b.bytes.len());
+        let size = (last * 4).clamp(FIRST_BLOCK, MAX_BLOCK);
+        match self.spare.take() {
+            Some(bytes) if bytes.len() >= size => bytes,
+            _ => vec![0; size].into_boxed_slice(),
+        }
+    }
+
+    /// The first `n` bytes of the last [`Self::spare_mut`] are data now.
+    pub(super) fn commit(&mut self, n: usize) {
+        if let Some(block) = self.queue.back_mut() {
+            block.filled = (block.filled + n).min(block.bytes.len());
+        }
+    }
+
+    /// The contiguous bytes from `offset` on, within one block.
+    pub(super) fn at(&self, offset: u64) -> &[u8] {
+        let index = self.queue.partition_point(|b| b.end() <= offset);
+        let Some(block) = self.queue.get(index) else {
+            return &[];
+        };
+        let skip = usize::try_from(offset.saturating_sub(block.start)).unwrap_or(usize::MAX);
+        block.bytes[..block.filled].get(skip..).unwrap_or_default()
+    }
+
+    /// Everything before `first` may go; whole blocks do.
+    pub(super) fn drop_before(&mut self, first: u64) {
+        while let Some(front) = self.queue.front() {
+            if front.end() > first || front.filled < front.bytes.len() {
+                break;
+            }
+            self.spare = self.queue.pop_front().map(|b| b.bytes);
+        }
+    }
+
+    /// Gives back what nobody will write to any more.
+    pub(super) fn seal(&mut self) {
+        self.spare = None;
+        if let Some(last) = self.queue.back_mut()
+            && last.filled < last.bytes.len()
+        {
+            last.bytes = last.bytes[..last.filled].into();
+        }
+        self.queue.shrink_to_fit();
+    }
+
+    /// Bytes of memory held.
+    pub(super) fn allocated(&self) -> usize {
+        self.queue.iter().map(|b| b.bytes.len()).sum::<usize>()
+            + self.spare.as_ref().map_or(0, |b| b.len())
+    }
+}

@@ -1,0 +1,437 @@
+//! One command's log: runs of bytes, each of one stream, in the order read.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use postern_proto::OutputStream;
+
+use super::blocks::{Blocks, MAX_BLOCK};
+use super::hold::{HoldId, Holds};
+
+/// How much a log keeps, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Without holds: this much, the newest. With one: this much ahead of it.
+    pub window: u64,
+    /// Behind the slowest lossless reader.
+    pub stretch: u64,
+    /// Runs, since a process that alternates between its streams byte by byte
+    /// costs more in bookkeeping than in bytes.
+    pub max_runs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            window: 1 << 20,
+            stretch: 32 << 20,
+            max_runs: 32 << 10,
+        }
+    }
+}
+
+/// Neighbouring bytes of one stream.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    offset: u64,
+    stream_offset: u64,
+    len: u64,
+    stream: OutputStream,
+}
+
+impl Run {
+    fn end(&self) -> u64 {
+        self.offset + self.len
+    }
+
+    fn stream_end(&self) -> u64 {
+        self.stream_offset + self.len
+    }
+}
+
+/// Where a reader stands. Plain data: a reader that goes away leaves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// The canonical offset of the next byte to look at.
+    offset: u64,
+    /// For a reader of one stream: which, and its next byte there.
+    only: Option<(OutputStream, u64)>,
+}
+
+impl Cursor {
+    /// The canonical offset.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The offset in the reader's own count: canonical, or its stream's.
+    pub fn position(&self) -> u64 {
+        self.only.map_or(self.offset, |(_, at)| at)
+    }
+}
+
+/// What a reader gets next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<'a> {
+    /// Bytes of one stream.
+    Data {
+        /// Which.
+        stream: OutputStream,
+        /// In the reader's own count.
+        offset: u64,
+        /// Within `stream`.
+        stream_offset: u64,
+        /// At least one.
+        bytes: &'a [u8],
+    },
+    /// Bytes that are gone, in the reader's own count.
+    Gap {
+        /// The first.
+        from: u64,
+        /// One after the last.
+        to: u64,
+    },
+    /// Nothing yet.
+    Pending,
+    /// Nothing ever.
+    End,
+}
+
+/// The log.
+#[derive(Debug)]
+pub struct Log {
+    limits: Limits,
+    blocks: Blocks,
+    runs: VecDeque<Run>,
+    first: u64,
+    end: u64,
+    stream_end: [u64; 3],
+    acked: Option<u64>,
+    holds: Holds,
+    closed: bool,
+}
+
+fn index(stream: OutputStream) -> usize {
+    match stream {
+        OutputStream::Stdout => 0,
+        OutputStream::Stderr => 1,
+        OutputStream::Pty => 2,
+    }
+}
+
+impl Log {
+    /// An empty log.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            blocks: Blocks::default(),
+            runs: VecDeque::new(),
+            first: 0,
+            end: 0,
+            stream_end: [0; 3],
+            acked: None,
+            holds: Holds::default(),
+            closed: false,
+        }
+    }
+
+    /// The first offset that is left.
+    pub fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// One after the last byte written.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How many bytes `stream` has had.
+    pub fn stream_end(&self, stream: OutputStream) -> u64 {
+        self.stream_end[index(stream)]
+    }
+
+    /// The first byte of `stream` that is left, in its own count.
+    pub fn stream_first(&self, stream: OutputStream) -> u64 {
+        self.runs
+            .iter()
+            .find(|r| r.stream == stream)
+            .map_or(self.stream_end(stream), |r| r.stream_offset)
+    }
+
+    /// No more will come.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// A lossless reader is there, or has a grace to come.
+    pub fn is_held(&self) -> bool {
+        self.holds.slowest().is_some()
+    }
+
+    /// Bytes of memory that the log holds.
+    pub fn allocated(&self) -> usize {
+        self.blocks.allocated() + self.runs.capacity() * size_of::<Run>()
+    }
+
+    /// How many bytes may be appended now. Zero only while a reader holds.
+    pub fn room(&self) -> u64 {
+        let Some(slowest) = self.holds.slowest() else {
+            return u64::MAX;
+        };
+        if self.runs.len() >= self.limits.max_runs {
+            return 0;
+        }
+        let ahead = slowest.saturating_add(self.limits.window);
+        let kept = self.limits.window.saturating_add(self.limits.stretch);
+        let unacked = self.acked.map_or(u64::MAX, |a| a.saturating_add(kept));
+        ahead.min(unacked).saturating_sub(self.end)
+    }
+
+    /// A place for the next bytes, to be followed by [`Self::commit`].
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        self.blocks.spare_mut(self.end)
+    }
+
+    /// The first `n` bytes of [`Self::spare_mut`] are output of `stream`.
+    pub fn commit(&mut self, stream: OutputStream, n: usize) {
+        if n == 0 {
+            return;
+        }
+        self.blocks.commit(n);
+        let len = n as u64;
+        match self.runs.back_mut() {
+            Some(run) if run.stream == stream => run.len += len,
+            _ => self.runs.push_back(Run {
+                offset: self.end,
+                stream_offset: self.stream_end[index(stream)],
+                len,
+                stream,
+            }),
+        }
+        self.end += len;
+        self.stream_end[index(stream)] += len;
+        self.trim();
+    }
+
+    /// Appends by copying; for what was read elsewhere.
+    pub fn append(&mut self, stream: OutputStream, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let spare = self.spare_mut();
+            let n = spare.len().min(bytes.len());
+            spare[..n].copy_from_slice(&bytes[..n]);
+            self.commit(stream, n);
+            bytes = &bytes[n..];
+        }
+    }
+
+    /// The log is final. Holds stay: what their readers have not had yet must
+    /// not be dropped.
+    pub fn close(&mut self) {
+        self.closed = true;
+        self.blocks.seal();
+        self.runs.shrink_to_fit();
+    }
+
+    /// A cursor at `from`, in the reader's own count.
+    ///
+    /// `None` when `from` lies beyond what was written.
+    pub fn cursor(&self, from: u64, only: Option<OutputStream>) -> Option<Cursor> {
+        let Some(stream) = only else {
+            return (from <= self.end).then_some(Cursor {
+                offset: from,
+                only: None,
+            });
+        };
+        if from > self.stream_end(stream) {
+            return None;
+        }
+        let offset = self
+            .runs
+            .iter()
+            .find(|r| r.stream == stream && r.stream_end() > from)
+            .map_or(self.end, |r| {
+                r.offset + from.saturating_sub(r.stream_offset)
+            });
+        Some(Cursor {
+            offset,
+            only: Some((stream, from)),
+        })
+    }
+
+    /// What comes next at `cursor`, at most `max` bytes.
+    pub fn next(&self, cursor: &mut Cursor, max: usize) -> Next<'_> {
+        if let Some(gap) = self.gap(cursor) {
+            return gap;
+        }
+        let mut index = self.runs.partition_point(|r| r.end() <= cursor.offset);
+        if let Some((stream, _)) = cursor.only {
+            while self.runs.get(index).is_some_and(|r| r.stream != stream) {
+                index += 1;
+            }
+        }
+        let Some(run) = self.runs.get(index) else {
+            cursor.offset = self.end;
+            return if self.closed {
+                Next::End
+            } else {
+                Next::Pending
+            };
+        };
+        // A filtered reader skips the other streams' runs.
+        cursor.offset = cursor.offset.max(run.offset);
+        let within = cursor.offset - run.offset;
+        let bytes = self.blocks.at(cursor.offset);
+        let len = usize::try_from(run.len - within)
+            .unwrap_or(usize::MAX)
+            .min(bytes.len())
+            .min(max);
+        Next::Data {
+            stream: run.stream,
+            offset: cursor.position(),
+            stream_offset: run.stream_offset + within,
+            bytes: &bytes[..len],
+        }
+    }
+
+    fn gap(&self, cursor: &Cursor) -> Option<Next<'static>> {
+        let (from, to) = match cursor.only {
+            None => (cursor.offset, self.first),
+            Some((stream, at)) => (at, self.stream_first(stream)),
+        };
+        (from < to).then_some(Next::Gap { from, to })
+    }
+
+    /// The canonical offset before which nothing is left for this cursor.
+    pub fn settled(&self, cursor: &Cursor) -> u64 {
+        let Some((stream, _)) = cursor.only else {
+            return cursor.offset;
+        };
+        let start = self.runs.partition_point(|r| r.end() <= cursor.offset);
+        let own = self.runs.range(start..).find(|r| r.stream == stream);
+        own.map_or(self.end, |r| r.offset.max(cursor.offset))
+    }
+
+    /// The reader has taken `n` bytes of the last [`Next::Data`].
+    pub fn advance(&self, cursor: &mut Cursor, n: usize) {
+        let n = n as u64;
+        cursor.offset += n;
+        if let Some((_, at)) = &mut cursor.only {
+            *at += n;
+        }
+    }
+
+    /// The reader has taken note of the last [`Next::Gap`].
+    pub fn skip_gap(&self, cursor: &mut Cursor) {
+        match &mut cursor.only {
+            None => cursor.offset = cursor.offset.max(self.first),
+            Some((stream, at)) => {
+                *at = self.stream_first(*stream);
+                cursor.offset = cursor.offset.max(self.first);
+            }
+        }
+    }
+
+    /// Holds the log for a reader that is expected at `position`.
+    pub fn expect_reader(&mut self, position: u64, until: Instant) {
+        if !self.closed {
+            self.holds.expect(position, until);
+        }
+    }
+
+    /// A lossless reader is there, at canonical `position`.
+    pub fn attach(&mut self, position: u64) -> HoldId {
+        self.holds.attach(position)
+    }
+
+    /// It was served up to canonical `position`; true when this made room in a
+    /// log that had none.
+    pub fn served(&mut self, id: HoldId, position: u64) -> bool {
+        let was_full = self.room() == 0;
+        self.holds.advance(id, position);
+        self.trim();
+        was_full && self.room() > 0
+    }
+
+    /// Its link broke; it has until then to come again.
+    pub fn broke_off(&mut self, id: HoldId, until: Instant) {
+        self.holds.broke_off(id, until);
+    }
+
+    /// It has what it wanted.
+    pub fn release(&mut self, id: HoldId) {
+        self.holds.release(id);
+        self.trim();
+    }
+
+    /// Lifts holds whose grace is over; true if there was one.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        let lifted = self.holds.expire(now);
+        if lifted {
+            self.trim();
+        }
+        lifted
+    }
+
+    /// When [`Self::expire`] has something to do.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.holds.next_expiry()
+    }
+
+    /// Everything before `offset` has arrived; nothing after it may be dropped
+    /// while a reader holds. Acknowledgements never go back.
+    pub fn ack(&mut self, offset: u64) {
+        let offset = offset.min(self.end);
+        self.acked = Some(self.acked.map_or(offset, |a| a.max(offset)));
+        self.trim();
+    }
+
+    /// Drops what is neither in the window nor held.
+    fn trim(&mut self) {
+        let by_window = self.end.saturating_sub(self.limits.window);
+        let mut first = match self.holds.slowest() {
+            None => by_window,
+            Some(slowest) => {
+                let by_stretch = slowest.saturating_sub(self.limits.stretch);
+                by_stretch
+                    .min(by_window)
+                    .min(self.acked.unwrap_or(u64::MAX))
+            }
+        };
+        // Too many runs is too much memory: the oldest go, held or not; a hold
+        // stops the pumps before it comes to that.
+        if let Some(excess) = self.runs.len().checked_sub(2 * self.limits.max_runs)
+            && let Some(run) = self.runs.get(excess)
+        {
+            first = first.max(run.offset);
+        }
+        if self.holds.slowest().is_none()
+            && let Some(excess) = self.runs.len().checked_sub(self.limits.max_runs)
+            && let Some(run) = self.runs.get(excess)
+        {
+            first = first.max(run.offset);
+        }
+        self.drop_before(first);
+    }
+
+    fn drop_before(&mut self, first: u64) {
+        if first <= self.first {
+            return;
+        }
+        self.first = first;
+        while self.runs.front().is_some_and(|r| r.end() <= first) {
+            self.runs.pop_front();
+        }
+        if let Some(run) = self.runs.front_mut()
+            && run.offset < first
+        {
+            let cut = first - run.offset;
+            run.offset += cut;
+            run.stream_offset += cut;
+            run.len -= cut;
+        }
+        self.blocks.drop_before(first);
+    }
+
+    /// The largest piece that [`Self::next`] gives.
+    pub const MAX_PIECE: usize = MAX_BLOCK;
+}

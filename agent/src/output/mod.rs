@@ -1,0 +1,24 @@
+//! The output log: what a command wrote, under absolute offsets.
+//!
+//! ```text
+//!   dropped        stretch            window (not read yet)
+//! ───────────┬──────────────────┬───────────────────────────┬─ ─ ─
+//!            first              slowest lossless reader     end
+//! ```
+//!
+//! The log is bounded. Without lossless readers it keeps the last `window`
+//! bytes and drops the oldest, so that a process which nobody reads never
+//! waits. A lossless reader holds it: [`Log::room`] then says how much may be
+//! appended, the pump stops at zero, the pipe fills and the process waits. The
+//! `stretch` behind the slowest such reader is kept too, since bytes that were
+//! written to a socket may never have arrived.
+//!
+//! Nothing here knows of processes, sockets or clocks; time comes in as an
+//! argument, so that a test can drive every interleaving.
+
+mod blocks;
+mod hold;
+mod log;
+
+pub use hold::HoldId;
+pub use log::{Cursor, Limits, Log, Next};

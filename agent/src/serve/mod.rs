@@ -1,0 +1,80 @@
+//! The serving process: accepts the host's connections and answers them.
+//!
+//! One thread runs everything that waits. What moves bytes in bulk (files,
+//! layers) gets a thread and a blocking socket of its own; processes are born
+//! in the spawner's threads.
+
+mod conn;
+mod control;
+mod hello;
+mod image;
+mod listener;
+mod outbox;
+mod session;
+mod state;
+mod transfer;
+
+use std::io;
+use std::rc::Rc;
+
+use tokio::task::LocalSet;
+
+pub use conn::{Conn, ConnError};
+pub use hello::SOFTWARE;
+pub use image::ImageStore;
+pub use listener::Listener;
+pub use outbox::Outbox;
+pub use session::Session;
+pub use state::{Inherited, State, new_id};
+pub use transfer::{Transfer, buffer, error_of};
+
+/// What init hands over, and what it learns from the way this ends.
+pub fn run(inherited: Inherited) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async {
+        let orders = inherited.orders.try_clone()?;
+        let (listener, state) = State::new(inherited)?;
+        let listener = Listener::new(listener)?;
+        tokio::task::spawn_local(obey(Conn::new(orders.into())?, Rc::clone(&state)));
+        tokio::task::spawn_local(hello::ring_doorbell(state.doorbell()));
+        tokio::task::spawn_local(state::housekeeping(Rc::clone(&state)));
+        tokio::select! {
+            result = accept(&listener, &state) => result,
+            () = state.until_over() => Ok(()),
+        }
+    })
+}
+
+/// Commands have this long when init, not the host, asks for the end.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Waits for init's word.
+async fn obey(mut orders: Conn, state: Rc<State>) {
+    if let Ok(true) = orders.skim().await {
+        crate::handlers::end_commands(&state, GRACE).await;
+    }
+    state.finish();
+}
+
+async fn accept(listener: &Listener, state: &Rc<State>) -> io::Result<()> {
+    loop {
+        let fd = listener.accept().await?;
+        let Some(place) = state.connection_place() else {
+            // Closing at once is the answer that costs nothing.
+            drop(fd);
+            continue;
+        };
+        let state = Rc::clone(state);
+        tokio::task::spawn_local(async move {
+            let _place = place;
+            // A peer that misbehaves loses its connection; others go on.
+            if let Err(e) = hello::greet(fd, &state).await {
+                state.count_fault(&e);
+            }
+        });
+    }
+}

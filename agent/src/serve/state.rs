@@ -1,0 +1,329 @@
+//! What the serving process knows, shared by everything that runs in it.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postern_proto::{Code, Configure, Error, Event, FromAgent};
+use tokio::sync::Notify;
+
+use super::conn::ConnError;
+use super::image::ImageStore;
+use super::outbox::Outbox;
+use super::session::Session;
+use crate::boot::Log;
+use crate::command::{CgroupPool, Command, Namespaces, Spawner, Table};
+
+/// Connections at once; each open stream is one.
+const MAX_CONNECTIONS: usize = 1_024;
+
+/// How often what nobody asks for is looked at: retention, graces.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// What init gives its serving process.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Listening and non-blocking.
+    pub listener: OwnedFd,
+    /// The directory that becomes the workload's root.
+    pub root: OwnedFd,
+    /// To the workload's init, which waits for the word that the root is there.
+    pub workload: UnixStream,
+    /// The workload's namespaces.
+    pub namespaces: Namespaces,
+    /// The cgroup below which commands have theirs.
+    pub cgroups: Option<OwnedFd>,
+    /// Where what must outlive this process is kept.
+    pub memory: PathBuf,
+    /// A byte from init asks to end everything.
+    pub orders: UnixStream,
+    /// New at each boot.
+    pub boot_id: String,
+    /// The agent runs with an oom_score_adj of its own.
+    pub reset_oom: bool,
+    /// CLOCK_BOOTTIME, microseconds.
+    pub init_start_us: u64,
+    /// The host's vsock port to dial when ready.
+    pub doorbell: Option<u32>,
+    /// Where to log.
+    pub log: Log,
+}
+
+/// The shared state. One thread: no locks, and no borrow across an await.
+#[derive(Debug)]
+pub struct State {
+    /// Every command.
+    pub table: Table,
+    /// Their cgroups.
+    pub cgroups: CgroupPool,
+    /// For commands without stdin.
+    pub dev_null: OwnedFd,
+    /// The image on its way in.
+    pub images: Arc<ImageStore>,
+    /// For lines of the agent's own.
+    pub log: Log,
+    namespaces: RefCell<Option<Namespaces>>,
+    spawner: OnceCell<Spawner>,
+    session: RefCell<Option<Rc<Session>>>,
+    pub(crate) configure: RefCell<Configure>,
+    boot_id: String,
+    instance_id: String,
+    reset_oom: bool,
+    init_start_us: u64,
+    ready_us: u64,
+    doorbell: Option<u32>,
+    connections: Rc<Cell<usize>>,
+    control: RefCell<Option<Rc<Occupied>>>,
+    refusing: Cell<bool>,
+    over: Notify,
+    tidying: Cell<bool>,
+}
+
+/// A place among the connections, given back on drop.
+#[derive(Debug)]
+pub(super) struct Place(Rc<Cell<usize>>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// The one control connection.
+#[derive(Debug)]
+struct Occupied {
+    epoch: u64,
+    fenced: Notify,
+    outbox: RefCell<Option<Rc<Outbox>>>,
+}
+
+/// Being the control connection, until another with a higher epoch comes.
+#[derive(Debug)]
+pub(super) struct Seat(Rc<Occupied>);
+
+impl Seat {
+    pub(super) async fn fenced(&self) {
+        self.0.fenced.notified().await;
+    }
+}
+
+impl State {
+    pub(super) fn new(inherited: Inherited) -> io::Result<(OwnedFd, Rc<Self>)> {
+        let images = ImageStore::new(inherited.root, inherited.workload, inherited.memory);
+        let state = Rc::new(Self {
+            table: Table::default(),
+            cgroups: CgroupPool::new(inherited.cgroups),
+            dev_null: std::fs::File::open("/dev/null")?.into(),
+            images: Arc::new(images),
+            log: inherited.log,
+            namespaces: RefCell::new(Some(inherited.namespaces)),
+            spawner: OnceCell::new(),
+            session: RefCell::default(),
+            configure: RefCell::default(),
+            boot_id: inherited.boot_id,
+            instance_id: new_id()?,
+            reset_oom: inherited.reset_oom,
+            init_start_us: inherited.init_start_us,
+            ready_us: crate::sys::process::boottime_us(),
+            doorbell: inherited.doorbell,
+            connections: Rc::default(),
+            control: RefCell::default(),
+            refusing: Cell::new(false),
+            over: Notify::new(),
+            tidying: Cell::new(false),
+        });
+        // A serving process before this one had an image: commands can go on.
+        if let Some(config) = state.images.remembered_image() {
+            state
+                .configure
+                .replace(state.images.remembered_configure().unwrap_or_default());
+            state.open_session(config).map_err(io::Error::other)?;
+        }
+        Ok((inherited.listener, state))
+    }
+
+    pub(super) fn doorbell(&self) -> Option<u32> {
+        self.doorbell
+    }
+
+    /// New at each boot.
+    pub fn boot_id(&self) -> &str {
+        &self.boot_id
+    }
+
+    /// New at each start of this process.
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// When PID 1 began, and when this was ready.
+    pub fn boot_times(&self) -> (u64, u64) {
+        (self.init_start_us, self.ready_us)
+    }
+
+    /// The image is committed and its root in place: commands may be started.
+    pub fn open_session(&self, config: postern_proto::ImageConfig) -> Result<(), Error> {
+        let failed = |what: &str, e: io::Error| {
+            Error::new(Code::Internal, format!("{what}: {e}"))
+                .with_errno(e.raw_os_error().unwrap_or(0))
+        };
+        let root = self
+            .images
+            .root()
+            .map_err(|e| failed("opening the root", e))?;
+        if let Some(namespaces) = self.namespaces.borrow_mut().take() {
+            let spawner = Spawner::new(namespaces, self.reset_oom)
+                .map_err(|e| failed("entering the workload's namespaces", e))?;
+            let _ = self.spawner.set(spawner);
+        }
+        let env = self.configure.borrow().env.clone();
+        self.session
+            .replace(Some(Rc::new(Session::new(root, &config, &env))));
+        self.cgroups.refill();
+        Ok(())
+    }
+
+    /// Settings that came after the image apply to commands from now on.
+    pub fn reconfigure(&self, configure: Configure) -> Result<(), Error> {
+        let session = self.session.borrow().clone();
+        if let Some(session) = session {
+            let changed = session.with_env(&configure.env).map_err(|e| {
+                Error::new(
+                    Code::ResourceExhausted,
+                    format!("opening the root again: {e}"),
+                )
+            })?;
+            self.session.replace(Some(Rc::new(changed)));
+        }
+        self.images.remember_configure(&configure);
+        self.configure.replace(configure);
+        Ok(())
+    }
+
+    /// The image's root and defaults.
+    pub fn session(&self) -> Result<Rc<Session>, Error> {
+        if self.refusing.get() {
+            return Err(Error::new(Code::Unavailable, "the guest is shutting down"));
+        }
+        let session = self.session.borrow().clone();
+        session.ok_or_else(|| Error::new(Code::FailedPrecondition, "there is no image yet"))
+    }
+
+    /// There is an image.
+    pub fn has_session(&self) -> bool {
+        self.session.borrow().is_some()
+    }
+
+    /// The way to the spawner threads.
+    pub fn spawner(&self) -> Result<&Spawner, Error> {
+        let none = || Error::new(Code::FailedPrecondition, "there is no image yet");
+        self.spawner.get().ok_or_else(none)
+    }
+
+    pub(super) fn connection_place(&self) -> Option<Place> {
+        let n = self.connections.get();
+        (n < MAX_CONNECTIONS).then(|| {
+            self.connections.set(n + 1);
+            Place(Rc::clone(&self.connections))
+        })
+    }
+
+    /// Makes a connection the control connection, and ends the one before it.
+    pub(super) fn take_control(&self, epoch: u64) -> Result<Seat, Error> {
+        let mut control = self.control.borrow_mut();
+        if let Some(other) = control.as_ref() {
+            if other.epoch > epoch {
+                let message = format!("a host with epoch {} is connected", other.epoch);
+                return Err(Error::new(Code::FailedPrecondition, message));
+            }
+            other.fenced.notify_one();
+        }
+        let seat = Occupied {
+            epoch,
+            fenced: Notify::new(),
+            outbox: RefCell::default(),
+        };
+        let seat = Rc::new(seat);
+        control.replace(Rc::clone(&seat));
+        Ok(Seat(seat))
+    }
+
+    pub(super) fn set_outbox(&self, seat: &Seat, outbox: &Rc<Outbox>) {
+        seat.0.outbox.replace(Some(Rc::clone(outbox)));
+    }
+
+    fn tell(&self, event: Event) {
+        let control = self.control.borrow().clone();
+        if let Some(outbox) = control.and_then(|c| c.outbox.borrow().clone()) {
+            outbox.send(&FromAgent::Event(event));
+        }
+    }
+
+    /// A command came to its final state. Its waiters are awake already and go
+    /// first; this tidies up behind them.
+    pub fn command_ended(self: &Rc<Self>, command: &Rc<Command>) {
+        let over = self.table.ended(command);
+        let (state, command) = (Rc::clone(self), Rc::clone(command));
+        tokio::task::spawn_local(async move {
+            if !command.is_awaited() {
+                state.tell(Event::CommandExited(Box::new(command.info())));
+            }
+            command.give_back(&state.cgroups);
+            state.cgroups.refill();
+            if over && !state.tidying.replace(true) {
+                state.tidy();
+                state.tidying.set(false);
+            }
+        });
+    }
+
+    fn tidy(&self) {
+        self.table
+            .sweep(Instant::now(), |command| command.give_back(&self.cgroups));
+    }
+
+    pub(super) fn count_fault(&self, error: &ConnError) {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(e) = cause {
+            text = format!("{text}: {e}");
+            cause = e.source();
+        }
+        self.log.line(format_args!("connection: {text}"));
+    }
+
+    /// Nothing new from here on.
+    pub fn refuse(&self) -> bool {
+        !self.refusing.replace(true)
+    }
+
+    /// Ends the serving process, in order.
+    pub fn finish(&self) {
+        self.over.notify_one();
+    }
+
+    pub(super) async fn until_over(&self) {
+        self.over.notified().await;
+    }
+}
+
+/// Looks now and then at what nobody asks for.
+pub(super) async fn housekeeping(state: Rc<State>) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        state.tidy();
+    }
+}
+
+/// 128 random bits in hexadecimal.
+pub fn new_id() -> io::Result<String> {
+    use io::Read;
+    let mut bits = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bits)?;
+    Ok(bits.iter().map(|b| format!("{b:02x}")).collect())
+}

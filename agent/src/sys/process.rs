@@ -1,0 +1,111 @@
+//! What a process sets about itself: prctl(2), signals that are waited for.
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::SigSet;
+
+/// Name of the calling thread, as ps(1) shows it; 15 bytes.
+pub fn set_name(name: &CStr) {
+    // SAFETY: a null-terminated string that the kernel copies.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// No core dumps, no ptrace(2) and no /proc/PID/mem for processes without
+/// CAP_SYS_PTRACE here.
+pub fn set_undumpable() -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }).map(drop)
+}
+
+/// Die when the parent does.
+pub fn die_with_parent(signal: i32) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) }).map(drop)
+}
+
+/// A signal that was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caught {
+    /// signal(7).
+    pub signal: i32,
+    /// The sender, 0 when it is outside of this pid namespace or the kernel.
+    pub sender: i32,
+}
+
+/// Waits for one of `set`, which must be blocked. `None` when the time is over.
+pub fn wait_signal(set: &SigSet, timeout: Option<Duration>) -> Result<Option<Caught>, Errno> {
+    // SAFETY: all zeros is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let spec = timeout.map(|t| libc::timespec {
+        tv_sec: i64::try_from(t.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: t.subsec_nanos().into(),
+    });
+    let spec = spec.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: the set and the timespec are read, the siginfo_t is written.
+    let result = unsafe { libc::sigtimedwait(set.as_ref(), &raw mut info, spec) };
+    match Errno::result(result) {
+        Ok(signal) => {
+            // SAFETY: set for the signals that are waited for here; for others it
+            // is some number, never invalid memory.
+            let sender = unsafe { info.si_pid() };
+            Ok(Some(Caught { signal, sender }))
+        }
+        Err(Errno::EAGAIN) => Ok(None),
+        Err(Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Loads a kernel module, finit_module(2). One that is loaded is no error.
+pub fn load_module(file: &std::fs::File) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the empty parameter string is null-terminated.
+    let result =
+        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    match Errno::result(result) {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// CLOCK_BOOTTIME in microseconds.
+pub fn boottime_us() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    let Ok(now) = clock_gettime(ClockId::CLOCK_BOOTTIME) else {
+        return 0;
+    };
+    let (s, ns) = (now.tv_sec().cast_unsigned(), now.tv_nsec().cast_unsigned());
+    s * 1_000_000 + ns / 1_000
+}
+
+/// kill(2) with any number, also of a real-time signal.
+pub fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// fork(2) from a process that has one thread; checked.
+pub fn fork_single() -> Result<nix::unistd::ForkResult, Errno> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads != 1 {
+        return Err(Errno::EBUSY);
+    }
+    // SAFETY: with one thread no lock is held by another, and the child may do
+    // as it likes.
+    unsafe { nix::unistd::fork() }
+}
+
+/// Ends this process without the parent's exit handlers, as a forked child must.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: does not return and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+/// Closes every descriptor from `first` on, whoever thinks to own it. For a
+/// process that only waits and reaps from then on.
+pub fn close_from(first: u32) {
+    // SAFETY: nothing in this process uses a descriptor after this.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}

@@ -1,0 +1,300 @@
+//! From a prepared plan to a running program.
+//!
+//! Everything that can fail for a reason of the caller's, or that allocates, is
+//! done before: between clone and exec the child only makes system calls.
+
+use std::ffi::{CString, c_char, c_int, c_long};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use nix::errno::Errno;
+
+use super::clone::{ChildStack, PidfdSlot, vfork_into};
+
+/// A program to start, every part checked and in the form that execve(2) takes.
+#[derive(Debug)]
+pub struct Plan {
+    /// Paths to try in order, as a shell walks PATH.
+    pub programs: Vec<CString>,
+    /// With argv[0].
+    pub argv: Vec<CString>,
+    /// `NAME=value` each.
+    pub env: Vec<CString>,
+    /// Entered after the identity is taken on, so that its rights decide.
+    pub cwd: CString,
+    /// Become 0, 1 and 2.
+    pub stdio: [OwnedFd; 3],
+    /// uid, gid and supplementary groups.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+    /// See `uid`.
+    pub groups: Vec<u32>,
+    /// A cgroup v2 directory to be born in.
+    pub cgroup: Option<OwnedFd>,
+}
+
+/// What was started.
+#[derive(Debug)]
+pub struct Spawned {
+    /// As the program itself sees it, in the workload's pid namespace.
+    pub pid: u32,
+    /// In the agent's.
+    pub agent_pid: i32,
+    /// For waiting and signalling without a race.
+    pub pidfd: OwnedFd,
+}
+
+/// The step at which the child was when it gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Step {
+    /// clone3(2) itself.
+    Clone = 0,
+    /// Its own session, signals, oom_score_adj, umask.
+    Setup = 1,
+    /// dup3(2) of its stdio.
+    Stdio = 2,
+    /// setgroups(2), setresgid(2), setresuid(2).
+    Credentials = 3,
+    /// chdir(2).
+    Cwd = 4,
+    /// execve(2).
+    Exec = 5,
+}
+
+/// A start that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("at {step:?}: {errno}")]
+pub struct SpawnError {
+    /// Where.
+    pub step: Step,
+    /// Why; EINTR when the child was killed on its way.
+    pub errno: Errno,
+}
+
+/// What the parent and the child share.
+struct Context {
+    programs: *const *const c_char,
+    argv: *const *const c_char,
+    env: *const *const c_char,
+    cwd: *const c_char,
+    stdio: [RawFd; 3],
+    uid: u32,
+    gid: u32,
+    groups: *const u32,
+    group_count: usize,
+    oom_reset: RawFd,
+    pid: AtomicI32,
+    step: AtomicU32,
+    errno: AtomicI32,
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const c_char> {
+    strings
+        .iter()
+        .map(|s| s.as_ptr())
+        .chain([ptr::null()])
+        .collect()
+}
+
+/// Starts the plan's program. Blocks until the child has reached execve(2) or
+/// failed; `slot` lets another thread end one that does neither.
+///
+/// `proc_dir` is the agent's own /proc, given when the agent's oom_score_adj
+/// must be undone in the child.
+pub fn spawn(
+    plan: &Plan,
+    stack: &mut ChildStack,
+    slot: &PidfdSlot,
+    proc_dir: Option<BorrowedFd<'_>>,
+) -> Result<Spawned, SpawnError> {
+    let programs = pointers(&plan.programs);
+    let argv = pointers(&plan.argv);
+    let env = pointers(&plan.env);
+    let context = Context {
+        programs: programs.as_ptr(),
+        argv: argv.as_ptr(),
+        env: env.as_ptr(),
+        cwd: plan.cwd.as_ptr(),
+        stdio: plan.stdio.each_ref().map(AsRawFd::as_raw_fd),
+        uid: plan.uid,
+        gid: plan.gid,
+        groups: plan.groups.as_ptr(),
+        group_count: plan.groups.len(),
+        oom_reset: proc_dir.map_or(-1, |fd| fd.as_raw_fd()),
+        pid: AtomicI32::new(0),
+        step: AtomicU32::new(Step::Setup as u32),
+        errno: AtomicI32::new(0),
+    };
+    let cgroup = plan.cgroup.as_ref().map(|fd| {
+        // A borrow of the plan's own descriptor.
+        std::os::fd::AsFd::as_fd(fd)
+    });
+    // SAFETY: `child` keeps the rules of vfork_into, and everything the context
+    // points to lives until it returns.
+    let result = unsafe { vfork_into(stack, slot, cgroup, child, &raw const context) };
+    let (agent_pid, pidfd) = result.map_err(|errno| SpawnError {
+        step: Step::Clone,
+        errno,
+    })?;
+    let step = context.step.load(Ordering::Acquire);
+    let errno = context.errno.load(Ordering::Acquire);
+    if step == Step::Exec as u32 && errno == 0 {
+        let pid = context.pid.load(Ordering::Acquire);
+        return Ok(Spawned {
+            pid: pid.cast_unsigned(),
+            agent_pid,
+            pidfd,
+        });
+    }
+    // The child is dead or dying: reap it here, nobody else knows of it.
+    let _ = super::pidfd::wait(&pidfd);
+    let step = match step {
+        2 => Step::Stdio,
+        3 => Step::Credentials,
+        4 => Step::Cwd,
+        5 => Step::Exec,
+        _ => Step::Setup,
+    };
+    let errno = if errno == 0 {
+        Errno::EINTR
+    } else {
+        Errno::from_raw(errno)
+    };
+    Err(SpawnError { step, errno })
+}
+
+/// The child. Raw system calls only: see [`vfork_into`].
+unsafe extern "C" fn child(context: *const Context) -> ! {
+    // SAFETY: the parent is suspended and keeps the context alive.
+    let context = unsafe { &*context };
+    let failed = prepare(context);
+    let errno = match failed {
+        0 => {
+            context.step.store(Step::Exec as u32, Ordering::Release);
+            // SAFETY: the arrays are null-terminated and outlive this call.
+            unsafe { exec(context) }
+        }
+        errno => errno,
+    };
+    context.errno.store(errno, Ordering::Release);
+    loop {
+        // SAFETY: ends this process; the loop is for the type.
+        unsafe { libc::syscall(libc::SYS_exit_group, 127) };
+    }
+}
+
+/// Everything before execve(2); 0 or the errno, the step being noted.
+fn prepare(context: &Context) -> c_int {
+    let at = |step: Step| context.step.store(step as u32, Ordering::Release);
+    let mut errno = 0;
+    let mut run = |number: c_long, a: usize, b: usize, c: usize| {
+        if errno != 0 {
+            return -1;
+        }
+        // SAFETY: each call below passes what its number takes.
+        let result = unsafe { libc::syscall(number, a, b, c) };
+        if result < 0 {
+            // Shared with the parent's thread, which is suspended.
+            errno = Errno::last_raw();
+        }
+        result
+    };
+    let pid = run(libc::SYS_getpid, 0, 0, 0);
+    context.pid.store(pid as i32, Ordering::Release);
+    run(libc::SYS_setsid, 0, 0, 0);
+    run(libc::SYS_umask, 0o022, 0, 0);
+    if context.oom_reset >= 0 {
+        let path = c"self/oom_score_adj".as_ptr() as usize;
+        let dir = context.oom_reset as usize;
+        let fd = run(
+            libc::SYS_openat,
+            dir,
+            path,
+            (libc::O_WRONLY | libc::O_CLOEXEC) as usize,
+        );
+        run(libc::SYS_write, fd as usize, c"0".as_ptr() as usize, 1);
+    }
+    at(Step::Stdio);
+    for (target, source) in context.stdio.iter().enumerate() {
+        run(libc::SYS_dup3, *source as usize, target, 0);
+    }
+    // Nothing of the agent's crosses execve(2), whatever a library forgot.
+    let cloexec = libc::CLOSE_RANGE_CLOEXEC as usize;
+    run(libc::SYS_close_range, 3, u32::MAX as usize, cloexec);
+    at(Step::Credentials);
+    // The agent itself is root without supplementary groups.
+    let (gid, uid) = (context.gid as usize, context.uid as usize);
+    if gid != 0 || uid != 0 || context.group_count != 0 {
+        run(
+            libc::SYS_setgroups,
+            context.group_count,
+            context.groups as usize,
+            0,
+        );
+        run(libc::SYS_setresgid, gid, gid, gid);
+        run(libc::SYS_setresuid, uid, uid, uid);
+    }
+    at(Step::Cwd);
+    run(libc::SYS_chdir, context.cwd as usize, 0, 0);
+    errno
+}
+
+/// Tries each program; the errno of the failure that says most.
+///
+/// # Safety
+///
+/// The context's arrays are null-terminated.
+unsafe fn exec(context: &Context) -> c_int {
+    reset_signals();
+    let mut best = libc::ENOENT;
+    let mut next = context.programs;
+    loop {
+        // SAFETY: within the array or at its terminator.
+        let program = unsafe { *next };
+        if program.is_null() {
+            return best;
+        }
+        // SAFETY: strings and arrays are null-terminated.
+        unsafe { libc::syscall(libc::SYS_execve, program, context.argv, context.env) };
+        match Errno::last_raw() {
+            libc::ENOENT | libc::ENOTDIR => {}
+            // A later directory of PATH may have one that can be executed.
+            libc::EACCES => best = libc::EACCES,
+            errno => return errno,
+        }
+        // SAFETY: not past the terminator, which was seen above.
+        next = unsafe { next.add(1) };
+    }
+}
+
+/// Ignored signals stay ignored across clone and exec, and so does the mask:
+/// the agent ignores SIGPIPE and its spawners block everything.
+fn reset_signals() {
+    const SIGSET_BYTES: usize = 8;
+    // `struct kernel_sigaction` with SIG_DFL is all zeros.
+    let default = [0u64; 4];
+    let none = 0u64;
+    // SAFETY: the kernel reads 32 and 8 bytes that are there.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            libc::SIGPIPE,
+            default.as_ptr(),
+            ptr::null::<u64>(),
+            SIGSET_BYTES,
+        )
+    };
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null::<u64>(),
+            SIGSET_BYTES,
+        )
+    };
+}
