@@ -61,10 +61,7 @@ pub(super) fn make(root: &Root, path: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 fn parts(path: &[u8]) -> VecDeque<Vec<u8>> {
-    path.split(|b| *b == b'/')
-        .filter(|p| !p.is_empty() && *p != b".")
-        .map(<[u8]>::to_vec)
-        .collect()
+    path.split(|b| *b == b'/').filter(|p| !p.is_empty() && *p != b".").map(<[u8]>::to_vec).collect()
 }
 
 fn open_or_make(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
@@ -84,12 +81,7 @@ fn open_or_make(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
         // A umask took from it. The name may have been swapped for a symlink by
         // now, hence by descriptor.
         let link = super::fd_path(&made);
-        fchmodat(
-            dir,
-            link.as_str(),
-            NEW_DIR_MODE,
-            FchmodatFlags::FollowSymlink,
-        )?;
+        fchmodat(dir, link.as_str(), NEW_DIR_MODE, FchmodatFlags::FollowSymlink)?;
     }
     Ok(made)
 }

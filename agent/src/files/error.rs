@@ -98,19 +98,11 @@ pub enum FileError {
 
 impl FileError {
     pub(super) fn sys(doing: &'static str, path: &[u8], errno: Errno) -> Self {
-        Self::Sys {
-            doing,
-            path: shown(path),
-            errno,
-        }
+        Self::Sys { doing, path: shown(path), errno }
     }
 
     pub(super) fn io(doing: &'static str, path: &[u8], cause: &io::Error) -> Self {
-        Self::sys(
-            doing,
-            path,
-            Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EIO)),
-        )
+        Self::sys(doing, path, Errno::from_raw(cause.raw_os_error().unwrap_or(libc::EIO)))
     }
 }
 
@@ -121,10 +113,9 @@ impl From<FileError> for proto::Error {
             FileError::Sys { errno, .. } => of_errno(errno, message),
             FileError::BadPath { .. } | FileError::Covered { .. } => Self::invalid("path", message),
             FileError::BadMode(_) => Self::invalid("mode", message),
-            FileError::Irregular {
-                kind: FileKind::Directory,
-                ..
-            } => Self::invalid("path", message).with_errno(libc::EISDIR),
+            FileError::Irregular { kind: FileKind::Directory, .. } => {
+                Self::invalid("path", message).with_errno(libc::EISDIR)
+            }
             FileError::Irregular { .. } => Self::invalid("path", message),
             FileError::Procfs { .. } => Self::new(Code::PermissionDenied, message),
             FileError::OutOfRange { .. } => Self::new(Code::OutOfRange, message),
@@ -173,11 +164,7 @@ pub(crate) fn shown(path: &[u8]) -> String {
     let cut = path.get(..MAX_SHOWN).unwrap_or(path);
     let mut text = String::with_capacity(cut.len());
     for c in String::from_utf8_lossy(cut).chars() {
-        if c.is_control() {
-            text.extend(c.escape_default())
-        } else {
-            text.push(c)
-        }
+        if c.is_control() { text.extend(c.escape_default()) } else { text.push(c) }
     }
     if cut.len() < path.len() {
         text.push('…');

@@ -56,16 +56,12 @@ impl Root {
     /// Opens a directory of the agent's own view.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self {
-            fd: nix::fcntl::open(path, flags, Mode::empty())?,
-        })
+        Ok(Self { fd: nix::fcntl::open(path, flags, Mode::empty())? })
     }
 
     /// A second handle of the same directory.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            fd: self.fd.try_clone()?,
-        })
+        Ok(Self { fd: self.fd.try_clone()? })
     }
 
     /// Opens a path with this directory as `/`. Symlinks are followed inside it.
@@ -110,10 +106,7 @@ impl Root {
             .read_to_end(&mut bytes)
             .map_err(|e| FileError::io("reading", path.as_bytes(), &e))?;
         if bytes.len() as u64 > cap {
-            return Err(FileError::TooLong {
-                path: path.to_owned(),
-                cap,
-            });
+            return Err(FileError::TooLong { path: path.to_owned(), cap });
         }
         Ok(Some(bytes))
     }
@@ -136,10 +129,7 @@ fn check_path(path: &[u8]) -> Result<(), FileError> {
     } else {
         return Ok(());
     };
-    Err(FileError::BadPath {
-        path: error::shown(path),
-        why,
-    })
+    Err(FileError::BadPath { path: error::shown(path), why })
 }
 
 /// Directories of the root that the workload sees other file systems on: what
@@ -149,13 +139,11 @@ const COVERED: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
 
 /// Refuses what is named as lying below `/proc`, `/sys` or `/dev`.
 fn check_not_covered(path: &[u8]) -> Result<(), FileError> {
-    let first = path
-        .split(|b| *b == b'/')
-        .find(|c| !c.is_empty() && *c != b".");
+    let first = path.split(|b| *b == b'/').find(|c| !c.is_empty() && *c != b".");
     match first {
-        Some(first) if COVERED.contains(&first) => Err(FileError::Covered {
-            path: error::shown(path),
-        }),
+        Some(first) if COVERED.contains(&first) => {
+            Err(FileError::Covered { path: error::shown(path) })
+        }
         _ => Ok(()),
     }
 }
@@ -164,25 +152,18 @@ fn check_not_covered(path: &[u8]) -> Result<(), FileError> {
 /// ordinary file system, with the rights that the thread has at the moment.
 fn open_contents(found: &OwnedFd, flags: OFlag, path: &[u8]) -> Result<File, FileError> {
     check_regular(found, path)?;
-    reopen(found, flags)
-        .map(File::from)
-        .map_err(|errno| FileError::sys("opening", path, errno))
+    reopen(found, flags).map(File::from).map_err(|errno| FileError::sys("opening", path, errno))
 }
 
 fn check_regular(found: &OwnedFd, path: &[u8]) -> Result<FileStat, FileError> {
     let stat = fstat(found).map_err(|errno| FileError::sys("looking at", path, errno))?;
     let kind = FileKind::of(&stat);
     if kind != FileKind::Regular {
-        return Err(FileError::Irregular {
-            path: error::shown(path),
-            kind,
-        });
+        return Err(FileError::Irregular { path: error::shown(path), kind });
     }
     let fs = fstatfs(found).map_err(|errno| FileError::sys("looking at", path, errno))?;
     if fs.filesystem_type() == PROC_SUPER_MAGIC {
-        return Err(FileError::Procfs {
-            path: error::shown(path),
-        });
+        return Err(FileError::Procfs { path: error::shown(path) });
     }
     Ok(stat)
 }

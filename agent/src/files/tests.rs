@@ -20,19 +20,11 @@ fn dir() -> TempDir {
 }
 
 fn user(uid: u32) -> User {
-    User {
-        uid,
-        gid: uid,
-        groups: vec![uid],
-        ..User::root()
-    }
+    User { uid, gid: uid, groups: vec![uid], ..User::root() }
 }
 
 fn write_req(path: &str) -> proto::WriteFile {
-    proto::WriteFile {
-        path: path.to_owned().into(),
-        ..Default::default()
-    }
+    proto::WriteFile { path: path.to_owned().into(), ..Default::default() }
 }
 
 fn put(
@@ -47,10 +39,7 @@ fn put(
 }
 
 fn get(root: &Root, path: &str, who: &User) -> Result<Vec<u8>, FileError> {
-    let req = proto::ReadFile {
-        path: path.to_owned().into(),
-        ..Default::default()
-    };
+    let req = proto::ReadFile { path: path.to_owned().into(), ..Default::default() };
     let (info, file) = open_read(root, &req, who)?;
     let mut bytes = Vec::new();
     file.take(info.length).read_to_end(&mut bytes).unwrap();
@@ -94,10 +83,7 @@ fn a_write_is_published_at_its_end_and_a_dropped_one_never_was() {
 fn another_amount_than_announced_publishes_nothing() {
     let dir = dir();
     let root = Root::open(dir.path()).unwrap();
-    let req = proto::WriteFile {
-        size: Some(4),
-        ..write_req("/f")
-    };
+    let req = proto::WriteFile { size: Some(4), ..write_req("/f") };
     assert!(matches!(
         put(&root, &req, &User::root(), b"abc"),
         Err(FileError::SizeMismatch { got: 3, .. })
@@ -121,10 +107,7 @@ fn mode_and_owner_are_the_users_or_those_of_the_file_that_was_there() {
     let root = Root::open(dir.path()).unwrap();
     chown(dir.path(), Some(1000), Some(1000)).unwrap();
     let info = put(&root, &write_req("/new"), &user(1000), b"x").unwrap();
-    assert_eq!(
-        (info.mode & 0o7777, info.uid, info.gid),
-        (0o644, 1000, 1000)
-    );
+    assert_eq!((info.mode & 0o7777, info.uid, info.gid), (0o644, 1000, 1000));
 
     let path = dir.path().join("kept");
     fs::write(&path, "x").unwrap();
@@ -133,22 +116,10 @@ fn mode_and_owner_are_the_users_or_those_of_the_file_that_was_there() {
     let info = put(&root, &write_req("/kept"), &User::root(), b"y").unwrap();
     assert_eq!((info.mode & 0o7777, info.uid, info.gid), (0o4750, 5, 6));
 
-    let req = proto::WriteFile {
-        mode: Some(0o600),
-        ..write_req("/kept")
-    };
-    assert_eq!(
-        put(&root, &req, &User::root(), b"z").unwrap().mode & 0o7777,
-        0o600
-    );
-    let req = proto::WriteFile {
-        mode: Some(0o10_600),
-        ..write_req("/kept")
-    };
-    assert_eq!(
-        code(put(&root, &req, &User::root(), b"z").unwrap_err()).0,
-        Code::InvalidArgument
-    );
+    let req = proto::WriteFile { mode: Some(0o600), ..write_req("/kept") };
+    assert_eq!(put(&root, &req, &User::root(), b"z").unwrap().mode & 0o7777, 0o600);
+    let req = proto::WriteFile { mode: Some(0o10_600), ..write_req("/kept") };
+    assert_eq!(code(put(&root, &req, &User::root(), b"z").unwrap_err()).0, Code::InvalidArgument);
 }
 
 #[test]
@@ -160,10 +131,7 @@ fn a_setuid_file_that_others_may_write_loses_its_bit() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o6777)).unwrap();
     let info = put(&root, &write_req("/suid"), &user(1000), b"mine").unwrap();
     assert_eq!((info.mode & 0o7777, info.uid), (0o777, 0));
-    let req = proto::WriteFile {
-        mode: Some(0o4777),
-        ..write_req("/suid")
-    };
+    let req = proto::WriteFile { mode: Some(0o4777), ..write_req("/suid") };
     let refused = put(&root, &req, &user(1000), b"mine").unwrap_err();
     assert_eq!(code(refused), (Code::PermissionDenied, Some(libc::EPERM)));
 }
@@ -173,32 +141,13 @@ fn the_users_rights_apply_to_reading_writing_and_making() {
     let dir = dir();
     let root = Root::open(dir.path()).unwrap();
     fs::write(dir.path().join("root-only"), "secret").unwrap();
-    fs::set_permissions(
-        dir.path().join("root-only"),
-        fs::Permissions::from_mode(0o600),
-    )
-    .unwrap();
+    fs::set_permissions(dir.path().join("root-only"), fs::Permissions::from_mode(0o600)).unwrap();
     let denied = (Code::PermissionDenied, Some(libc::EACCES));
-    assert_eq!(
-        code(get(&root, "/root-only", &user(1000)).unwrap_err()),
-        denied
-    );
-    assert_eq!(
-        code(put(&root, &write_req("/root-only"), &user(1000), b"x").unwrap_err()),
-        denied
-    );
-    assert_eq!(
-        code(put(&root, &write_req("/new"), &user(1000), b"x").unwrap_err()),
-        denied
-    );
-    let deep = proto::WriteFile {
-        make_parents: true,
-        ..write_req("/a/b/c")
-    };
-    assert_eq!(
-        code(put(&root, &deep, &user(1000), b"x").unwrap_err()),
-        denied
-    );
+    assert_eq!(code(get(&root, "/root-only", &user(1000)).unwrap_err()), denied);
+    assert_eq!(code(put(&root, &write_req("/root-only"), &user(1000), b"x").unwrap_err()), denied);
+    assert_eq!(code(put(&root, &write_req("/new"), &user(1000), b"x").unwrap_err()), denied);
+    let deep = proto::WriteFile { make_parents: true, ..write_req("/a/b/c") };
+    assert_eq!(code(put(&root, &deep, &user(1000), b"x").unwrap_err()), denied);
     assert_eq!(get(&root, "/root-only", &User::root()).unwrap(), b"secret");
     assert_eq!(names(dir.path()), ["root-only"]);
 
@@ -206,12 +155,7 @@ fn the_users_rights_apply_to_reading_writing_and_making() {
     let path = dir.path().join("theirs");
     fs::write(&path, "x").unwrap();
     chown(&path, Some(1000), Some(1000)).unwrap();
-    assert_eq!(
-        put(&root, &write_req("/theirs"), &user(1000), b"y")
-            .unwrap()
-            .uid,
-        1000
-    );
+    assert_eq!(put(&root, &write_req("/theirs"), &user(1000), b"y").unwrap().uid, 1000);
 }
 
 #[test]
@@ -222,16 +166,10 @@ fn parents_are_made_and_belong_to_the_user() {
     symlink("/deep/er", dir.path().join("link")).unwrap();
     let missing = put(&root, &write_req("/a/b/c"), &user(1000), b"x").unwrap_err();
     assert_eq!(code(missing), (Code::NotFound, Some(libc::ENOENT)));
-    let req = proto::WriteFile {
-        make_parents: true,
-        ..write_req("/a/../link/b/c")
-    };
+    let req = proto::WriteFile { make_parents: true, ..write_req("/a/../link/b/c") };
     put(&root, &req, &user(1000), b"x").unwrap();
     let made = fs::metadata(dir.path().join("deep/er/b")).unwrap();
-    assert_eq!(
-        (made.mode() & 0o7777, made.uid(), made.gid()),
-        (0o755, 1000, 1000)
-    );
+    assert_eq!((made.mode() & 0o7777, made.uid(), made.gid()), (0o755, 1000, 1000));
     assert_eq!(fs::read(dir.path().join("deep/er/b/c")).unwrap(), b"x");
 }
 
@@ -248,30 +186,15 @@ fn symlinks_are_written_through_inside_the_root_only() {
         ("chain", "abs"),
     ] {
         symlink(to, dir.path().join("root").join(name)).unwrap();
-        put(
-            &root,
-            &write_req(&format!("/{name}")),
-            &User::root(),
-            name.as_bytes(),
-        )
-        .unwrap();
-        assert_eq!(
-            fs::read(dir.path().join("root/etc/target")).unwrap(),
-            name.as_bytes()
-        );
+        put(&root, &write_req(&format!("/{name}")), &User::root(), name.as_bytes()).unwrap();
+        assert_eq!(fs::read(dir.path().join("root/etc/target")).unwrap(), name.as_bytes());
         assert!(dir.path().join("root").join(name).is_symlink());
     }
     symlink("../outside", dir.path().join("root/escape")).unwrap();
     put(&root, &write_req("/escape"), &User::root(), b"inside").unwrap();
     assert_eq!(fs::read(dir.path().join("outside")).unwrap(), b"untouched");
-    assert_eq!(
-        fs::read(dir.path().join("root/outside")).unwrap(),
-        b"inside"
-    );
-    assert_eq!(
-        get(&root, "/../../outside", &User::root()).unwrap(),
-        b"inside"
-    );
+    assert_eq!(fs::read(dir.path().join("root/outside")).unwrap(), b"inside");
+    assert_eq!(get(&root, "/../../outside", &User::root()).unwrap(), b"inside");
     symlink("loop", dir.path().join("root/loop")).unwrap();
     let looped = put(&root, &write_req("/loop"), &User::root(), b"x").unwrap_err();
     assert_eq!(code(looped), (Code::InvalidArgument, Some(libc::ELOOP)));
@@ -286,10 +209,7 @@ fn what_is_not_a_regular_file_is_neither_read_nor_replaced() {
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
     for name in ["/fifo", "/dir", "/socket"] {
         assert!(
-            matches!(
-                get(&root, name, &User::root()),
-                Err(FileError::Irregular { .. })
-            ),
+            matches!(get(&root, name, &User::root()), Err(FileError::Irregular { .. })),
             "{name}"
         );
         let refused = put(&root, &write_req(name), &User::root(), b"x").unwrap_err();
@@ -299,17 +219,9 @@ fn what_is_not_a_regular_file_is_neither_read_nor_replaced() {
         let refused = put(&root, &write_req(path), &User::root(), b"x").unwrap_err();
         assert!(matches!(refused, FileError::BadPath { .. }), "{path}");
     }
-    for path in [
-        "",
-        "relative",
-        "/nul\0byte",
-        &format!("/{}", "a/".repeat(3000)),
-    ] {
+    for path in ["", "relative", "/nul\0byte", &format!("/{}", "a/".repeat(3000))] {
         assert!(
-            matches!(
-                get(&root, path, &User::root()),
-                Err(FileError::BadPath { .. })
-            ),
+            matches!(get(&root, path, &User::root()), Err(FileError::BadPath { .. })),
             "{path}"
         );
     }
@@ -324,19 +236,13 @@ fn a_planted_link_to_proc_self_mem_is_refused() {
     // With a root that shows procfs, as a workload might bring about by a mount.
     let root = Root::open(Path::new("/")).unwrap();
     let path = link.to_str().unwrap();
-    assert!(matches!(
-        get(&root, path, &User::root()),
-        Err(FileError::Procfs { .. })
-    ));
+    assert!(matches!(get(&root, path, &User::root()), Err(FileError::Procfs { .. })));
     let refused = put(&root, &write_req(path), &User::root(), b"x").unwrap_err();
     assert!(matches!(refused, FileError::Procfs { .. }));
     // And a magic link is not even walked.
     symlink("/proc/self/root/etc/passwd", dir.path().join("magic")).unwrap();
     let path = format!("{}/magic", dir.path().display());
-    assert_eq!(
-        code(get(&root, &path, &User::root()).unwrap_err()).1,
-        Some(libc::ELOOP)
-    );
+    assert_eq!(code(get(&root, &path, &User::root()).unwrap_err()).1, Some(libc::ELOOP));
 }
 
 #[test]
@@ -346,11 +252,7 @@ fn what_the_workload_sees_mounts_on_is_not_written_behind_its_back() {
     for name in ["proc", "sys", "dev"] {
         fs::create_dir(dir.path().join(name)).unwrap();
         symlink(format!("/{name}/x"), dir.path().join(format!("to-{name}"))).unwrap();
-        for path in [
-            format!("/{name}/x"),
-            format!("/./{name}//x"),
-            format!("/to-{name}"),
-        ] {
+        for path in [format!("/{name}/x"), format!("/./{name}//x"), format!("/to-{name}")] {
             let refused = put(&root, &write_req(&path), &User::root(), b"x").unwrap_err();
             assert!(matches!(refused, FileError::Covered { .. }), "{path}");
         }
@@ -372,30 +274,15 @@ fn a_read_begins_where_it_is_asked_and_never_beyond_the_end() {
         (10, None, ""),
         (0, Some(0), ""),
     ] {
-        let req = proto::ReadFile {
-            path: "/f".into(),
-            offset,
-            length,
-            ..Default::default()
-        };
+        let req = proto::ReadFile { path: "/f".into(), offset, length, ..Default::default() };
         let (info, file) = open_read(&root, &req, &User::root()).unwrap();
         let mut got = String::new();
         file.take(info.length).read_to_string(&mut got).unwrap();
-        assert_eq!(
-            (got.as_str(), info.length, info.size),
-            (want, want.len() as u64, 10)
-        );
+        assert_eq!((got.as_str(), info.length, info.size), (want, want.len() as u64, 10));
     }
     for offset in [11, u64::MAX] {
-        let req = proto::ReadFile {
-            path: "/f".into(),
-            offset,
-            ..Default::default()
-        };
-        assert_eq!(
-            code(open_read(&root, &req, &User::root()).unwrap_err()).0,
-            Code::OutOfRange
-        );
+        let req = proto::ReadFile { path: "/f".into(), offset, ..Default::default() };
+        assert_eq!(code(open_read(&root, &req, &User::root()).unwrap_err()).0, Code::OutOfRange);
     }
 }
 
@@ -410,13 +297,7 @@ fn a_full_disk_is_told_as_such_and_leaves_the_old_file() {
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-        mount(
-            Some("tmpfs"),
-            &path,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("size=64k"),
-        )?;
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=64k"))?;
         let root = Root::open(&path).unwrap();
         put(&root, &write_req("/f"), &User::root(), b"old").unwrap();
         let full = put(&root, &write_req("/f"), &User::root(), &[7; 1 << 20]).unwrap_err();
@@ -435,14 +316,43 @@ fn a_full_disk_is_told_as_such_and_leaves_the_old_file() {
 }
 
 #[test]
+fn a_directory_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let dir = dir();
+    let inside = dir.path().join("root");
+    let outside = dir.path().join("outside");
+    fs::create_dir_all(inside.join("real")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink("../../outside", inside.join("link")).unwrap();
+    symlink(&outside, inside.join("link2")).unwrap();
+    let root = Root::open(&inside).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // `d` is by turns a directory and one of two links that point out.
+            while !stop.load(Ordering::Relaxed) {
+                for name in ["real", "link", "link2"] {
+                    let _ = fs::rename(inside.join(name), inside.join("d"));
+                    let _ = fs::rename(inside.join("d"), inside.join(name));
+                }
+            }
+        });
+        let req = proto::WriteFile { make_parents: true, ..write_req("/d/f") };
+        for _ in 0..3000 {
+            let _ = put(&root, &req, &User::root(), b"x");
+            let _ = get(&root, "/d/f", &User::root());
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(names(&outside), [""; 0]);
+}
+
+#[test]
 fn messages_name_the_act_the_path_and_the_cause_without_control_characters() {
     let dir = dir();
     let root = Root::open(dir.path()).unwrap();
     let error = proto::Error::from(get(&root, "/no\u{1b}[2J", &User::root()).unwrap_err());
-    assert_eq!(
-        error.message,
-        "opening /no\\u{1b}[2J: ENOENT: No such file or directory"
-    );
+    assert_eq!(error.message, "opening /no\\u{1b}[2J: ENOENT: No such file or directory");
 }
 
 mod users {
@@ -475,14 +385,8 @@ mod users {
             (uid, gid, groups.to_vec(), name.to_owned(), home.to_owned())
         };
         assert_eq!(ids(""), is(0, 0, &[0], "root", "/root"));
-        assert_eq!(
-            ids("user"),
-            is(1000, 1000, &[27, 44, 1000], "user", "/home/user")
-        );
-        assert_eq!(
-            ids("1000"),
-            is(1000, 1000, &[27, 44, 1000], "user", "/home/user")
-        );
+        assert_eq!(ids("user"), is(1000, 1000, &[27, 44, 1000], "user", "/home/user"));
+        assert_eq!(ids("1000"), is(1000, 1000, &[27, 44, 1000], "user", "/home/user"));
         assert_eq!(ids("user:sudo"), is(1000, 27, &[27], "user", "/home/user"));
         assert_eq!(ids("1000:5"), is(1000, 5, &[5], "user", "/home/user"));
         assert_eq!(ids("4242"), is(4242, 0, &[0], "4242", "/"));
@@ -513,24 +417,10 @@ mod users {
                 "{spec}"
             );
         }
-        for spec in [
-            "nobody-here",
-            "huge",
-            "minus",
-            "broken",
-            " 0",
-            "0x0",
-            "user ",
-        ] {
-            assert!(
-                matches!(User::resolve(&root, spec), Err(UserError::NoSuchUser(_))),
-                "{spec}"
-            );
+        for spec in ["nobody-here", "huge", "minus", "broken", " 0", "0x0", "user "] {
+            assert!(matches!(User::resolve(&root, spec), Err(UserError::NoSuchUser(_))), "{spec}");
         }
-        assert!(matches!(
-            User::resolve(&root, "user:nogroup"),
-            Err(UserError::NoSuchGroup(_))
-        ));
+        assert!(matches!(User::resolve(&root, "user:nogroup"), Err(UserError::NoSuchGroup(_))));
     }
 
     #[test]
@@ -539,10 +429,7 @@ mod users {
         let root = Root::open(dir.path()).unwrap();
         assert_eq!(User::resolve(&root, "12:34").unwrap().groups, [34]);
         assert_eq!(User::resolve(&root, "").unwrap().name, "root");
-        assert!(matches!(
-            User::resolve(&root, "user"),
-            Err(UserError::NoSuchUser(_))
-        ));
+        assert!(matches!(User::resolve(&root, "user"), Err(UserError::NoSuchUser(_))));
     }
 
     #[test]

@@ -86,19 +86,12 @@ impl User {
     /// as with `docker run --user`.
     pub fn resolve(root: &Root, spec: &str) -> Result<Self, UserError> {
         let spec = if spec.is_empty() { "0" } else { spec };
-        let unreadable = |cause| UserError::Unreadable {
-            text: shown(spec.as_bytes()),
-            cause,
-        };
+        let unreadable = |cause| UserError::Unreadable { text: shown(spec.as_bytes()), cause };
         let (who, group) = parse(spec)?;
-        let passwd = root
-            .read_capped("/etc/passwd", MAX_DATABASE)
-            .map_err(unreadable)?
-            .unwrap_or_default();
-        let groups = root
-            .read_capped("/etc/group", MAX_DATABASE)
-            .map_err(unreadable)?
-            .unwrap_or_default();
+        let passwd =
+            root.read_capped("/etc/passwd", MAX_DATABASE).map_err(unreadable)?.unwrap_or_default();
+        let groups =
+            root.read_capped("/etc/group", MAX_DATABASE).map_err(unreadable)?.unwrap_or_default();
         let mut user = match who {
             Who::Id(uid) => {
                 find_by(&passwd, |line| line.uid == uid).unwrap_or_else(|| nameless(uid))
@@ -129,10 +122,7 @@ enum Who<'a> {
 }
 
 fn parse(spec: &str) -> Result<(Who<'_>, Option<Who<'_>>), UserError> {
-    let malformed = |why| UserError::Malformed {
-        text: shown(spec.as_bytes()),
-        why,
-    };
+    let malformed = |why| UserError::Malformed { text: shown(spec.as_bytes()), why };
     let part = |text| parse_part(text).map_err(malformed);
     match spec.split_once(':') {
         None => Ok((part(spec)?, None)),
@@ -151,9 +141,7 @@ fn parse_part(text: &str) -> Result<Who<'_>, &'static str> {
     if !text.bytes().all(|b| b.is_ascii_digit()) {
         return Ok(Who::Name(text));
     }
-    parse_id(text)
-        .map(Who::Id)
-        .ok_or("the id is larger than any")
+    parse_id(text).map(Who::Id).ok_or("the id is larger than any")
 }
 
 fn parse_id(text: &str) -> Option<u32> {
@@ -165,19 +153,8 @@ fn parse_id(text: &str) -> Option<u32> {
 
 /// A uid that passwd does not know has a group of 0, as in every other runtime.
 fn nameless(uid: u32) -> User {
-    let name = if uid == 0 {
-        "root".to_owned()
-    } else {
-        uid.to_string()
-    };
-    User {
-        uid,
-        gid: 0,
-        groups: Vec::new(),
-        name,
-        home: "/".into(),
-        shell: "/bin/sh".into(),
-    }
+    let name = if uid == 0 { "root".to_owned() } else { uid.to_string() };
+    User { uid, gid: 0, groups: Vec::new(), name, home: "/".into(), shell: "/bin/sh".into() }
 }
 
 struct PasswdLine<'a> {
@@ -210,22 +187,14 @@ fn find_by(passwd: &[u8], fits: impl Fn(&PasswdLine<'_>) -> bool) -> Option<User
 
 fn passwd_line(line: &[u8]) -> Option<PasswdLine<'_>> {
     let mut fields = line.split(|b| *b == b':');
-    let name = std::str::from_utf8(fields.next()?)
-        .ok()
-        .filter(|n| !n.is_empty())?;
+    let name = std::str::from_utf8(fields.next()?).ok().filter(|n| !n.is_empty())?;
     let _password = fields.next()?;
     let uid = parse_id(std::str::from_utf8(fields.next()?).ok()?)?;
     let gid = parse_id(std::str::from_utf8(fields.next()?).ok()?)?;
     let _gecos = fields.next();
     let home = fields.next().unwrap_or_default();
     let shell = fields.next().unwrap_or_default();
-    Some(PasswdLine {
-        name,
-        uid,
-        gid,
-        home,
-        shell,
-    })
+    Some(PasswdLine { name, uid, gid, home, shell })
 }
 
 struct GroupLine<'a> {
@@ -237,16 +206,10 @@ struct GroupLine<'a> {
 fn group_lines(groups: &[u8]) -> impl Iterator<Item = GroupLine<'_>> {
     lines(groups).filter_map(|line| {
         let mut fields = line.split(|b| *b == b':');
-        let name = std::str::from_utf8(fields.next()?)
-            .ok()
-            .filter(|n| !n.is_empty())?;
+        let name = std::str::from_utf8(fields.next()?).ok().filter(|n| !n.is_empty())?;
         let _password = fields.next()?;
         let gid = parse_id(std::str::from_utf8(fields.next()?).ok()?)?;
-        Some(GroupLine {
-            name,
-            gid,
-            members: fields.next().unwrap_or_default(),
-        })
+        Some(GroupLine { name, gid, members: fields.next().unwrap_or_default() })
     })
 }
 
@@ -255,11 +218,7 @@ fn memberships(groups: &[u8], user: &User, spec: &str) -> Result<Vec<u32>, UserE
     let mut ids = vec![user.gid];
     ids.extend(
         group_lines(groups)
-            .filter(|line| {
-                line.members
-                    .split(|b| *b == b',')
-                    .any(|m| m == user.name.as_bytes())
-            })
+            .filter(|line| line.members.split(|b| *b == b',').any(|m| m == user.name.as_bytes()))
             .map(|line| line.gid),
     );
     ids.sort_unstable();

@@ -119,11 +119,7 @@ impl AtomicWrite {
         let got = self.written.saturating_add(bytes.len() as u64);
         if let Some(expected) = self.expected.filter(|expected| got > *expected) {
             self.broken = true;
-            return Err(FileError::SizeMismatch {
-                path: shown(&self.path),
-                expected,
-                got,
-            });
+            return Err(FileError::SizeMismatch { path: shown(&self.path), expected, got });
         }
         if let Err(cause) = self.file.write_all(bytes) {
             self.broken = true;
@@ -136,9 +132,7 @@ impl AtomicWrite {
     /// Gives the file its owner, mode and name.
     pub fn finish(mut self) -> Result<proto::FileInfo, FileError> {
         if self.broken {
-            return Err(FileError::Broken {
-                path: shown(&self.path),
-            });
+            return Err(FileError::Broken { path: shown(&self.path) });
         }
         if let Some(expected) = self.expected.filter(|expected| *expected != self.written) {
             return Err(FileError::SizeMismatch {
@@ -150,11 +144,8 @@ impl AtomicWrite {
         self.set_owner_and_mode()
             .map_err(|e| FileError::sys("setting owner and mode of", &self.path, e))?;
         if let Some(temp) = &self.temp {
-            let as_user = if self.replaces.is_none() {
-                Some(assume(&self.user, &self.path)?)
-            } else {
-                None
-            };
+            let as_user =
+                if self.replaces.is_none() { Some(assume(&self.user, &self.path)?) } else { None };
             renameat(&self.dir, temp.as_str(), &self.dir, &self.name[..])
                 .map_err(|e| FileError::sys("publishing", &self.path, e))?;
             drop(as_user);
@@ -172,16 +163,10 @@ impl AtomicWrite {
                     Some(Uid::from_raw(old.st_uid)),
                     Some(Gid::from_raw(old.st_gid)),
                 )?;
-                (
-                    old.st_gid,
-                    self.mode.unwrap_or(old.st_mode & PERMISSION_BITS),
-                )
+                (old.st_gid, self.mode.unwrap_or(old.st_mode & PERMISSION_BITS))
             }
             // Made as the user, so it is theirs; its group may be the directory's.
-            None => (
-                fstat(&self.file)?.st_gid,
-                self.mode.unwrap_or(NEW_FILE_MODE),
-            ),
+            None => (fstat(&self.file)?.st_gid, self.mode.unwrap_or(NEW_FILE_MODE)),
         };
         if self.user.uid != 0 {
             // What write(2) and chmod(2) by an ordinary user take away: else who
@@ -229,32 +214,20 @@ fn locate(root: &Root, path: &[u8], make_parents: bool) -> Result<Target, FileEr
         let found = match openat(&dir, name, flags, Mode::empty()) {
             Ok(found) => found,
             Err(Errno::ENOENT) => {
-                return Ok(Target {
-                    name: name.to_vec(),
-                    dir,
-                    found: None,
-                });
+                return Ok(Target { name: name.to_vec(), dir, found: None });
             }
             Err(errno) => return Err(FileError::sys("opening", path, errno)),
         };
         let stat = fstat(&found).map_err(|errno| FileError::sys("looking at", path, errno))?;
         if !is_kind(&stat, SFlag::S_IFLNK) {
-            return Ok(Target {
-                name: name.to_vec(),
-                dir,
-                found: Some(found),
-            });
+            return Ok(Target { name: name.to_vec(), dir, found: Some(found) });
         }
         let link =
             readlinkat(&found, "").map_err(|errno| FileError::sys("following", path, errno))?;
         let link = link.into_encoded_bytes();
         // A relative link starts from the directory that holds it; the walk
         // through `parent` leads there again.
-        at = if link.starts_with(b"/") {
-            link
-        } else {
-            [parent, b"/", &link[..]].concat()
-        };
+        at = if link.starts_with(b"/") { link } else { [parent, b"/", &link[..]].concat() };
     }
     Err(FileError::sys("following", path, Errno::ELOOP))
 }
@@ -264,10 +237,7 @@ fn split<'a>(at: &'a [u8], asked: &[u8]) -> Result<(&'a [u8], &'a [u8]), FileErr
     let (parent, name) = at.split_at(slash);
     let name = name.strip_prefix(b"/").unwrap_or(name);
     if name.is_empty() || name == b"." || name == b".." {
-        return Err(FileError::BadPath {
-            path: shown(asked),
-            why: "names a directory",
-        });
+        return Err(FileError::BadPath { path: shown(asked), why: "names a directory" });
     }
     Ok((if parent.is_empty() { b"/" } else { parent }, name))
 }
@@ -302,11 +272,7 @@ fn make_temp(dir: &OwnedFd, path: &[u8]) -> Result<(String, File), FileError> {
             }
         }
     }
-    Err(FileError::sys(
-        "making a temporary file beside",
-        path,
-        refused,
-    ))
+    Err(FileError::sys("making a temporary file beside", path, refused))
 }
 
 /// Whether a directory lies below one that the workload sees a mount on. One

@@ -27,10 +27,7 @@ pub(super) enum Packing {
 
 impl Packing {
     pub(super) fn of(media_type: &str) -> Result<Self, Cause> {
-        let unsupported = |hint| Cause::MediaType {
-            media_type: media_type.to_owned(),
-            hint,
-        };
+        let unsupported = |hint| Cause::MediaType { media_type: media_type.to_owned(), hint };
         match media_type {
             "application/vnd.oci.image.layer.v1.tar"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar"
@@ -50,10 +47,7 @@ pub(super) fn pipe() -> (Inlet, Outlet) {
     let (spent, empty) = std::sync::mpsc::channel();
     for _ in 0..CHUNKS_IN_FLIGHT {
         // The receiver is in hand, so this cannot fail.
-        let _ = spent.send(Chunk {
-            bytes: vec![0; CHUNK].into_boxed_slice(),
-            len: 0,
-        });
+        let _ = spent.send(Chunk { bytes: vec![0; CHUNK].into_boxed_slice(), len: 0 });
     }
     (Inlet { full, empty }, Outlet { drain, spent })
 }
@@ -112,10 +106,7 @@ pub(super) fn pump(
         _ if reader.fault.is_some() => Err(reader.fault.take().unwrap_or(Cause::Poisoned)),
         Err(cause) => Err(Cause::Gzip(cause)),
         Ok(false) => Ok(Pumped::Stopped),
-        Ok(true) => Ok(Pumped::All {
-            sha256: reader.hasher.finalize().into(),
-            size: reader.total,
-        }),
+        Ok(true) => Ok(Pumped::All { sha256: reader.hasher.finalize().into(), size: reader.total }),
     }
 }
 
@@ -123,11 +114,7 @@ pub(super) fn pump(
 fn fill_chunks(from: &mut dyn Read, to: &Inlet) -> io::Result<bool> {
     while let Ok(mut chunk) = to.empty.recv() {
         chunk.len = 0;
-        while let Some(room) = chunk
-            .bytes
-            .get_mut(chunk.len..)
-            .filter(|room| !room.is_empty())
-        {
+        while let Some(room) = chunk.bytes.get_mut(chunk.len..).filter(|room| !room.is_empty()) {
             match from.read(room) {
                 Ok(0) => break,
                 Ok(read) => chunk.len += read,
@@ -192,8 +179,7 @@ impl BufRead for BlobReader<'_> {
                 let (expected, got) = (self.expected, self.total);
                 return Err(self.fail(Cause::SizeMismatch { expected, got }));
             }
-            self.hasher
-                .update(self.buffer.get(..read).unwrap_or_default());
+            self.hasher.update(self.buffer.get(..read).unwrap_or_default());
         }
         Ok(self.buffer.get(self.pos..self.len).unwrap_or_default())
     }

@@ -31,12 +31,7 @@ pub struct Defaults {
 impl From<&proto::ImageConfig> for Defaults {
     fn from(config: &proto::ImageConfig) -> Self {
         Self {
-            env: config
-                .env
-                .iter()
-                .filter(|v| is_variable(v))
-                .map(own)
-                .collect(),
+            env: config.env.iter().filter(|v| is_variable(v)).map(own).collect(),
             user: config.user.clone(),
             working_dir: config.working_dir.clone(),
             entrypoint: config.entrypoint.iter().map(|arg| arg.to_vec()).collect(),
@@ -62,12 +57,7 @@ impl Defaults {
             .into_iter()
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .chain(self.env.iter().map(|(name, value)| (&name[..], &value[..])))
-            .chain(
-                session
-                    .iter()
-                    .chain(command)
-                    .map(|v| (&v.name[..], &v.value[..])),
-            );
+            .chain(session.iter().chain(command).map(|v| (&v.name[..], &v.value[..])));
         let mut places: HashMap<&[u8], usize> = HashMap::new();
         let mut merged: Vec<(&[u8], &[u8])> = Vec::new();
         for (name, value) in all {
@@ -79,10 +69,7 @@ impl Defaults {
                 }
             }
         }
-        merged
-            .into_iter()
-            .map(|(name, value)| (name.to_vec(), value.to_vec()))
-            .collect()
+        merged.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
     }
 }
 
@@ -102,9 +89,7 @@ mod tests {
 
     fn value(env: &[Var], name: &str) -> Option<String> {
         let mut found = env.iter().filter(|(n, _)| n == name.as_bytes());
-        let value = found
-            .next()
-            .map(|(_, v)| String::from_utf8(v.clone()).unwrap());
+        let value = found.next().map(|(_, v)| String::from_utf8(v.clone()).unwrap());
         assert!(found.next().is_none(), "{name} is there twice");
         value
     }
@@ -130,10 +115,7 @@ mod tests {
         };
         let defaults = Defaults::from(&config);
         let session = [EnvVar::new("A", "session"), EnvVar::new("B", "session")];
-        let command = [
-            EnvVar::new("B", "command"),
-            EnvVar::new("HOME", "/elsewhere"),
-        ];
+        let command = [EnvVar::new("B", "command"), EnvVar::new("HOME", "/elsewhere")];
         let env = defaults.merge_env(&session, &command, &user());
         for (name, want) in [
             ("PATH", "/image"),
@@ -164,9 +146,6 @@ mod tests {
             ],
             ..Default::default()
         };
-        assert_eq!(
-            Defaults::from(&config).env,
-            [(b"ok".to_vec(), b"=x=".to_vec())]
-        );
+        assert_eq!(Defaults::from(&config).env, [(b"ok".to_vec(), b"=x=".to_vec())]);
     }
 }

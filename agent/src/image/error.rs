@@ -124,11 +124,9 @@ impl From<UnpackError> for proto::Error {
             Cause::SizeMismatch { .. } => Self::invalid("size", message),
             Cause::OutOfOrder { .. } => Self::invalid("index", message),
             Cause::Poisoned => Self::new(Code::FailedPrecondition, message),
-            Cause::Tar {
-                cause: TarError::TooManyBytes(_),
-                ..
+            Cause::Tar { cause: TarError::TooManyBytes(_), .. } | Cause::Limit { .. } => {
+                Self::new(Code::ResourceExhausted, message)
             }
-            | Cause::Limit { .. } => Self::new(Code::ResourceExhausted, message),
             Cause::Gzip(_) | Cause::Tar { .. } | Cause::Entry { .. } => {
                 Self::invalid("layer", message)
             }

@@ -41,21 +41,15 @@ pub(super) fn write(
     };
     while let Some(entry) = entries.next().map_err(|cause| tar(cause, &last))? {
         layer.count(&entry)?;
-        layer
-            .apply(&entry, &mut entries)
-            .map_err(|fault| match fault {
-                Fault::Tar(cause) => tar(cause, &Some(entry.path.clone())),
-                Fault::Cause(cause) => cause,
-            })?;
+        layer.apply(&entry, &mut entries).map_err(|fault| match fault {
+            Fault::Tar(cause) => tar(cause, &Some(entry.path.clone())),
+            Fault::Cause(cause) => cause,
+        })?;
         last = Some(entry.path);
     }
     let (sha256, tar_bytes) = entries.finish().map_err(|cause| tar(cause, &last))?;
     layer.tree.set_times(layer.dirs)?;
-    Ok(Written {
-        done: layer.done,
-        sha256,
-        tar_bytes,
-    })
+    Ok(Written { done: layer.done, sha256, tar_bytes })
 }
 
 /// A fault is the tar's, and then wants its place named, or another.
@@ -87,20 +81,14 @@ struct Layer<'a> {
 impl Layer<'_> {
     fn count(&mut self, entry: &Entry) -> Result<(), Cause> {
         if self.done.entries == self.limits.entries {
-            return Err(Cause::Limit {
-                what: "entries",
-                max: self.limits.entries,
-            });
+            return Err(Cause::Limit { what: "entries", max: self.limits.entries });
         }
         self.done.entries += 1;
         self.done.bytes += entry.size;
         // A claim, but one that the bytes would have to live up to: no use waiting.
         if entry.size > self.limits.bytes {
             let cause = TarError::TooManyBytes(self.limits.bytes);
-            return Err(Cause::Tar {
-                after: Some(shown(&entry.path)),
-                cause,
-            });
+            return Err(Cause::Tar { after: Some(shown(&entry.path)), cause });
         }
         Ok(())
     }
@@ -153,37 +141,25 @@ impl Layer<'_> {
 }
 
 fn refuse(entry: &Entry, why: &'static str) -> Cause {
-    Cause::Entry {
-        path: shown(&entry.path),
-        why,
-    }
+    Cause::Entry { path: shown(&entry.path), why }
 }
 
 /// A name of the tar as a path below the root: no empty part, no `.`; empty for
 /// the root itself.
 fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>, Cause> {
-    let refuse = |why| Cause::Entry {
-        path: shown(path),
-        why,
-    };
+    let refuse = |why| Cause::Entry { path: shown(path), why };
     if path.is_empty() {
         return Err(refuse("has no name"));
     }
     if path.len() > limits.path {
-        return Err(Cause::Limit {
-            what: "bytes in a path",
-            max: limits.path as u64,
-        });
+        return Err(Cause::Limit { what: "bytes in a path", max: limits.path as u64 });
     }
     if path.contains(&0) {
         return Err(refuse("has a NUL in its name"));
     }
     let mut clean = Vec::with_capacity(path.len());
     let mut depth = 0;
-    for part in path
-        .split(|b| *b == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-    {
+    for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty() && *part != b".") {
         if part == b".." {
             return Err(refuse("goes up with .."));
         }
@@ -194,10 +170,7 @@ fn clean(path: &[u8], limits: &Limits) -> Result<Vec<u8>, Cause> {
         depth += 1;
     }
     if depth > limits.depth {
-        return Err(Cause::Limit {
-            what: "directories in a path",
-            max: limits.depth as u64,
-        });
+        return Err(Cause::Limit { what: "directories in a path", max: limits.depth as u64 });
     }
     Ok(clean)
 }

@@ -100,14 +100,7 @@ impl Unpacker {
     /// Directories that the root has already stay and take an entry's owner,
     /// mode and time if there is one.
     pub fn new(root: Root, limits: Limits) -> Self {
-        Self {
-            tree: Tree::new(root),
-            limits,
-            next: 0,
-            entries: 0,
-            tar_bytes: 0,
-            poisoned: false,
-        }
+        Self { tree: Tree::new(root), limits, next: 0, entries: 0, tar_bytes: 0, poisoned: false }
     }
 
     /// Unpacks one layer; reads the blob to its end.
@@ -119,19 +112,13 @@ impl Unpacker {
         layer: &proto::Layer,
         blob: &mut dyn Read,
     ) -> Result<proto::LayerDone, UnpackError> {
-        let fail = |cause| UnpackError {
-            layer: layer.index,
-            cause,
-        };
+        let fail = |cause| UnpackError { layer: layer.index, cause };
         if self.poisoned {
             return Err(fail(Cause::Poisoned));
         }
         if layer.index != self.next {
             // Nothing was touched: the right layer may still come.
-            return Err(fail(Cause::OutOfOrder {
-                expected: self.next,
-                got: layer.index,
-            }));
+            return Err(fail(Cause::OutOfOrder { expected: self.next, got: layer.index }));
         }
         self.poisoned = true;
         let done = self.unpack(layer, blob).map_err(fail)?;
@@ -144,15 +131,9 @@ impl Unpacker {
     /// All layers are in.
     pub fn finish(self) -> Result<Unpacked, UnpackError> {
         if self.poisoned {
-            return Err(UnpackError {
-                layer: self.next,
-                cause: Cause::Poisoned,
-            });
+            return Err(UnpackError { layer: self.next, cause: Cause::Poisoned });
         }
-        Ok(Unpacked {
-            layers: self.next,
-            entries: self.entries,
-        })
+        Ok(Unpacked { layers: self.next, entries: self.entries })
     }
 
     fn unpack(
@@ -183,9 +164,7 @@ impl Unpacker {
             let pumped = blob::pump(blob, packing, layer.size, &inlet);
             // Without the inlet the writer comes to an end.
             drop(inlet);
-            let written = writer
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, Cause>((pumped, written))
         })?;
         let (sha256, size) = match pumped? {
@@ -195,10 +174,7 @@ impl Unpacker {
         // If the writer stopped the pump, its error is the one to tell.
         let written = written?;
         if size != layer.size {
-            return Err(Cause::SizeMismatch {
-                expected: layer.size,
-                got: size,
-            });
+            return Err(Cause::SizeMismatch { expected: layer.size, got: size });
         }
         compare_digest(BLOB, &layer.digest, &sha256)?;
         compare_digest(DIFF_ID, &layer.diff_id, &written.sha256)?;
@@ -208,21 +184,10 @@ impl Unpacker {
 }
 
 fn check_digest(what: &'static str, text: &str) -> Result<(), Cause> {
-    let digits = text
-        .strip_prefix("sha256:")
-        .filter(|digits| digits.len() == 64);
+    let digits = text.strip_prefix("sha256:").filter(|digits| digits.len() == 64);
     match digits {
-        Some(digits)
-            if digits
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) =>
-        {
-            Ok(())
-        }
-        _ => Err(Cause::BadDigest {
-            what,
-            text: shown(text.as_bytes()),
-        }),
+        Some(digits) if digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) => Ok(()),
+        _ => Err(Cause::BadDigest { what, text: shown(text.as_bytes()) }),
     }
 }
 
@@ -231,11 +196,7 @@ fn compare_digest(what: &'static str, expected: &str, got: &[u8; 32]) -> Result<
     if expected.strip_prefix("sha256:") == Some(&got) {
         return Ok(());
     }
-    Err(Cause::DigestMismatch {
-        what,
-        expected: expected.to_owned(),
-        got,
-    })
+    Err(Cause::DigestMismatch { what, expected: expected.to_owned(), got })
 }
 
 fn hex(bytes: &[u8]) -> String {

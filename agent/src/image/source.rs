@@ -30,14 +30,7 @@ pub(super) struct Source<'a> {
 impl<'a> Source<'a> {
     /// `max`: so many bytes are taken, contents that are passed over included.
     pub(super) fn new(chunks: &'a mut dyn Chunks, max: u64) -> Self {
-        Self {
-            chunks,
-            chunk: None,
-            pos: 0,
-            hasher: Sha256::new(),
-            total: 0,
-            max,
-        }
+        Self { chunks, chunk: None, pos: 0, hasher: Sha256::new(), total: 0, max }
     }
 
     /// The next bytes, at least one and at most `max`; empty at the end.
@@ -58,11 +51,7 @@ impl<'a> Source<'a> {
         while filled < N {
             let piece = self.take((N - filled) as u64)?;
             if piece.is_empty() {
-                return if filled == 0 {
-                    Ok(false)
-                } else {
-                    Err(TarError::Truncated)
-                };
+                return if filled == 0 { Ok(false) } else { Err(TarError::Truncated) };
             }
             let len = piece.len();
             if let Some(room) = block.get_mut(filled..filled + len) {
@@ -98,8 +87,7 @@ impl<'a> Source<'a> {
             let Some(next) = self.chunks.next() else {
                 return Ok(());
             };
-            self.hasher
-                .update(next.bytes.get(..next.len).unwrap_or_default());
+            self.hasher.update(next.bytes.get(..next.len).unwrap_or_default());
             self.total = self.total.saturating_add(next.len as u64);
             self.pos = 0;
             self.chunk = Some(next);

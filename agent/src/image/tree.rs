@@ -60,11 +60,7 @@ pub(super) struct Deferred {
 impl Place<'_> {
     fn sys(&self, doing: &'static str) -> impl Fn(Errno) -> Cause {
         let path = self.path;
-        move |errno| Cause::Sys {
-            doing,
-            path: shown(path),
-            errno,
-        }
+        move |errno| Cause::Sys { doing, path: shown(path), errno }
     }
 }
 
@@ -80,18 +76,10 @@ impl Tree {
         if let Some((known, dir)) = &self.last
             && known == parent
         {
-            return Ok(Place {
-                dir: Arc::clone(dir),
-                name,
-                path,
-            });
+            return Ok(Place { dir: Arc::clone(dir), name, path });
         }
         let doing = "making the directories above";
-        let fault = |errno| Cause::Sys {
-            doing,
-            path: shown(path),
-            errno,
-        };
+        let fault = |errno| Cause::Sys { doing, path: shown(path), errno };
         let dir = Arc::new(hold(self.root.make_dirs(parent).map_err(fault)?).map_err(fault)?);
         self.last = Some((parent.to_vec(), Arc::clone(&dir)));
         Ok(Place { dir, name, path })
@@ -101,11 +89,7 @@ impl Tree {
     pub(super) fn find<'a>(&self, path: &'a [u8]) -> Result<Option<Place<'a>>, Errno> {
         let (parent, name) = split(path);
         match self.root.resolve_dir(parent) {
-            Ok(fd) => Ok(Some(Place {
-                dir: Arc::new(hold(fd)?),
-                name,
-                path,
-            })),
+            Ok(fd) => Ok(Some(Place { dir: Arc::new(hold(fd)?), name, path })),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -158,12 +142,7 @@ impl Tree {
         let flags =
             OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = self.replacing(place, "making the file", || {
-            openat(
-                &place.dir.fd,
-                place.name,
-                flags,
-                Mode::S_IRUSR | Mode::S_IWUSR,
-            )
+            openat(&place.dir.fd, place.name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
         })?;
         let mut file = File::from(fd);
         loop {
@@ -217,17 +196,9 @@ impl Tree {
         entry: &Entry,
         deferred: &mut Deferred,
     ) -> Result<u64, Cause> {
-        let fault = |errno| Cause::Sys {
-            doing: "opening",
-            path: "/".to_owned(),
-            errno,
-        };
+        let fault = |errno| Cause::Sys { doing: "opening", path: "/".to_owned(), errno };
         let fd = self.root.resolve(b".", OFlag::O_DIRECTORY).map_err(fault)?;
-        let place = Place {
-            dir: Arc::new(hold(fd).map_err(fault)?),
-            name: b".",
-            path: b".",
-        };
+        let place = Place { dir: Arc::new(hold(fd).map_err(fault)?), name: b".", path: b"." };
         let skipped = dress(&place.dir.fd, &place, entry)?;
         deferred.add(b".", time(entry))?;
         Ok(skipped)
@@ -235,10 +206,7 @@ impl Tree {
 
     pub(super) fn symlink(&mut self, place: &Place<'_>, entry: &Entry) -> Result<u64, Cause> {
         if entry.link.contains(&0) || entry.link.is_empty() {
-            return Err(Cause::Entry {
-                path: shown(place.path),
-                why: "is a symlink to nothing",
-            });
+            return Err(Cause::Entry { path: shown(place.path), why: "is a symlink to nothing" });
         }
         self.replacing(place, "making the symlink", || {
             symlinkat(&entry.link[..], &place.dir.fd, place.name)
@@ -252,10 +220,7 @@ impl Tree {
             path: shown(place.path),
             why: "is a hard link to what is not in the image",
         };
-        let from = self
-            .find(target)
-            .map_err(place.sys(doing))?
-            .ok_or_else(missing)?;
+        let from = self.find(target).map_err(place.sys(doing))?.ok_or_else(missing)?;
         let stat =
             |place: &Place<'_>| fstatat(&place.dir.fd, place.name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let source = match stat(&from) {
@@ -268,13 +233,7 @@ impl Tree {
             return Ok(0);
         }
         self.replacing(place, doing, || {
-            linkat(
-                &from.dir.fd,
-                from.name,
-                &place.dir.fd,
-                place.name,
-                AtFlags::empty(),
-            )
+            linkat(&from.dir.fd, from.name, &place.dir.fd, place.name, AtFlags::empty())
         })?;
         Ok(0)
     }
@@ -301,25 +260,14 @@ impl Tree {
         fchownat(&node, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH).map_err(&fault)?;
         if entry.kind != Kind::Symlink {
             let mode = Mode::from_bits_truncate(entry.mode);
-            fchmodat(
-                &place.dir.fd,
-                fd_path(&node).as_str(),
-                mode,
-                FchmodatFlags::FollowSymlink,
-            )
-            .map_err(&fault)?;
+            fchmodat(&place.dir.fd, fd_path(&node).as_str(), mode, FchmodatFlags::FollowSymlink)
+                .map_err(&fault)?;
         }
         let path = [fd_path(&place.dir.fd).as_bytes(), b"/", place.name].concat();
         let skipped = xattrs::set_at(&path, place.path, &entry.xattrs)?;
         let time = time(entry);
-        utimensat(
-            &place.dir.fd,
-            place.name,
-            &time,
-            &time,
-            UtimensatFlags::NoFollowSymlink,
-        )
-        .map_err(place.sys("setting the time of"))?;
+        utimensat(&place.dir.fd, place.name, &time, &time, UtimensatFlags::NoFollowSymlink)
+            .map_err(place.sys("setting the time of"))?;
         Ok(skipped)
     }
 
@@ -357,12 +305,8 @@ impl Deferred {
 /// Owner, mode and attributes, in this order: chown(2) takes setuid bits and
 /// capabilities away.
 fn dress(fd: &impl AsFd, place: &Place<'_>, entry: &Entry) -> Result<u64, Cause> {
-    fchown(
-        fd,
-        Some(Uid::from_raw(entry.uid)),
-        Some(Gid::from_raw(entry.gid)),
-    )
-    .map_err(place.sys("setting the owner of"))?;
+    fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+        .map_err(place.sys("setting the owner of"))?;
     fchmod(fd, Mode::from_bits_truncate(entry.mode)).map_err(place.sys("setting the mode of"))?;
     xattrs::set(fd.as_fd(), place.path, &entry.xattrs)
 }
@@ -372,10 +316,7 @@ fn hold(fd: OwnedFd) -> Result<Dir, Errno> {
     if !is_kind(&stat, SFlag::S_IFDIR) {
         return Err(Errno::ENOTDIR);
     }
-    Ok(Dir {
-        id: identity(&stat),
-        fd,
-    })
+    Ok(Dir { id: identity(&stat), fd })
 }
 
 fn time(entry: &Entry) -> TimeSpec {

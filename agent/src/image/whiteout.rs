@@ -83,8 +83,7 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn note(&mut self, place: &Place<'_>) {
-        self.hashes
-            .insert(self.key.hash_one((place.dir.id, place.name)));
+        self.hashes.insert(self.key.hash_one((place.dir.id, place.name)));
     }
 
     fn has(&self, dir: (u64, u64), name: &[u8]) -> bool {
@@ -111,11 +110,7 @@ pub(super) fn apply(tree: &mut Tree, mark: &Mark, made: &Made) -> Result<(), Cau
         Mark::Whiteout(path) | Mark::Opaque(path) => path,
         Mark::None | Mark::Ignore => return Ok(()),
     };
-    hide(path).map_err(|errno| Cause::Sys {
-        doing: "hiding",
-        path: shown(path),
-        errno,
-    })
+    hide(path).map_err(|errno| Cause::Sys { doing: "hiding", path: shown(path), errno })
 }
 
 /// Removes a name and all below it, but for what `keep` knows.
@@ -148,10 +143,7 @@ fn remove_found(
     }
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let inner = openat(dir, name, flags, Mode::empty())?;
-    let inner = Dir {
-        id: identity(&fstat(&inner)?),
-        fd: inner,
-    };
+    let inner = Dir { id: identity(&fstat(&inner)?), fd: inner };
     // A directory that holds something of this layer stays, to hold it.
     if !empty(&inner, keep, depth + 1)? || kept {
         return Ok(false);

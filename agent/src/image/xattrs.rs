@@ -51,9 +51,5 @@ fn each(
 }
 
 fn fault(path: &[u8], errno: Errno) -> Cause {
-    Cause::Sys {
-        doing: "setting an extended attribute of",
-        path: shown(path),
-        errno,
-    }
+    Cause::Sys { doing: "setting an extended attribute of", path: shown(path), errno }
 }

@@ -36,22 +36,11 @@ impl Header {
         let header = Self { block };
         let claimed = number(header.field(CHECKSUM)).ok_or(TarError::Checksum)?;
         let bytes = |i: usize, b: u8| if CHECKSUM.contains(&i) { b' ' } else { b };
-        let unsigned: i64 = block
-            .iter()
-            .enumerate()
-            .map(|(i, b)| i64::from(bytes(i, *b)))
-            .sum();
+        let unsigned: i64 = block.iter().enumerate().map(|(i, b)| i64::from(bytes(i, *b))).sum();
         // Some old writers summed signed characters.
-        let signed: i64 = block
-            .iter()
-            .enumerate()
-            .map(|(i, b)| i64::from(bytes(i, *b).cast_signed()))
-            .sum();
-        if claimed == unsigned || claimed == signed {
-            Ok(header)
-        } else {
-            Err(TarError::Checksum)
-        }
+        let signed: i64 =
+            block.iter().enumerate().map(|(i, b)| i64::from(bytes(i, *b).cast_signed())).sum();
+        if claimed == unsigned || claimed == signed { Ok(header) } else { Err(TarError::Checksum) }
     }
 
     pub(super) fn kind(&self) -> u8 {
@@ -66,11 +55,7 @@ impl Header {
             _ if self.field(STAR_MAGIC) == b"tar\0" => text(self.field(STAR_PREFIX)),
             _ => text(self.field(PREFIX)),
         };
-        if prefix.is_empty() {
-            name.to_vec()
-        } else {
-            [prefix, b"/", name].concat()
-        }
+        if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
     }
 
     pub(super) fn link(&self) -> Vec<u8> {
@@ -97,22 +82,14 @@ impl Header {
     }
 
     pub(super) fn mtime(&self) -> Result<(i64, u32), TarError> {
-        Ok((
-            number(self.field(MTIME)).ok_or(TarError::BadField("mtime"))?,
-            0,
-        ))
+        Ok((number(self.field(MTIME)).ok_or(TarError::BadField("mtime"))?, 0))
     }
 
     pub(super) fn device(&self) -> Result<(u32, u32), TarError> {
         let part = |field, what| {
-            number(field)
-                .and_then(|n| u32::try_from(n).ok())
-                .ok_or(TarError::BadField(what))
+            number(field).and_then(|n| u32::try_from(n).ok()).ok_or(TarError::BadField(what))
         };
-        Ok((
-            part(self.field(MAJOR), "device number")?,
-            part(self.field(MINOR), "device number")?,
-        ))
+        Ok((part(self.field(MAJOR), "device number")?, part(self.field(MINOR), "device number")?))
     }
 
     fn field(&self, range: Range<usize>) -> &[u8] {
@@ -123,9 +100,7 @@ impl Header {
 
 /// An id that the kernel can set, from a header or a PAX record.
 pub(super) fn id(number: Option<i64>, what: &'static str) -> Result<u32, TarError> {
-    let id = number
-        .filter(|n| (0..=MAX_ID).contains(n))
-        .and_then(|n| u32::try_from(n).ok());
+    let id = number.filter(|n| (0..=MAX_ID).contains(n)).and_then(|n| u32::try_from(n).ok());
     id.ok_or(TarError::BadField(what))
 }
 
@@ -142,10 +117,7 @@ fn number(field: &[u8]) -> Option<i64> {
 }
 
 fn octal(field: &[u8]) -> Option<i64> {
-    let start = field
-        .iter()
-        .position(|b| *b != b' ' && *b != 0)
-        .unwrap_or(field.len());
+    let start = field.iter().position(|b| *b != b' ' && *b != 0).unwrap_or(field.len());
     let digits = text(field.get(start..)?).trim_ascii_end();
     digits.iter().try_fold(0i64, |n, b| match b {
         b'0'..=b'7' => n.checked_mul(8)?.checked_add(i64::from(b - b'0')),
@@ -163,9 +135,8 @@ fn binary(field: &[u8]) -> Option<i64> {
     } else {
         i128::from(first & 0x7f)
     };
-    let value = rest
-        .iter()
-        .try_fold(top, |n, b| n.checked_mul(256)?.checked_add(i128::from(*b)))?;
+    let value =
+        rest.iter().try_fold(top, |n, b| n.checked_mul(256)?.checked_add(i128::from(*b)))?;
     i64::try_from(value).ok()
 }
 
@@ -188,10 +159,7 @@ mod tests {
             (b"\xff\xff\xff\xff\xff\xff\xff\x00", Some(-256)),
             (b"\x80\x7f\xff\xff\xff\xff\xff\xff\xff\xff", None),
             (b"\x80\0\0\0\x80\0\0\0\0\0\0\0", None),
-            (
-                b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff",
-                Some(i64::MAX),
-            ),
+            (b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff", Some(i64::MAX)),
         ] {
             assert_eq!(number(field), want, "{field:?}");
         }

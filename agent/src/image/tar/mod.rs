@@ -97,11 +97,7 @@ struct Extensions {
 
 impl<'a> Entries<'a> {
     pub(super) fn new(source: Source<'a>) -> Self {
-        Self {
-            source,
-            left: 0,
-            padding: 0,
-        }
+        Self { source, left: 0, padding: 0 }
     }
 
     /// The next entry; what was not read of the last one's contents is passed over.
@@ -111,11 +107,7 @@ impl<'a> Entries<'a> {
             self.source.skip(std::mem::take(&mut self.left))?;
             self.source.skip(std::mem::take(&mut self.padding))?;
             let Some(header) = self.header()? else {
-                return if extensions.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(TarError::Truncated)
-                };
+                return if extensions.is_empty() { Ok(None) } else { Err(TarError::Truncated) };
             };
             if self.extension(&header, &mut extensions)? {
                 continue;

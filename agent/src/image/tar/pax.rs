@@ -53,20 +53,8 @@ impl Pax {
             b"size" => {
                 self.size = if given { Some(size(value)?) } else { None };
             }
-            b"uid" => {
-                self.uid = if given {
-                    Some(id(decimal(value), "PAX uid")?)
-                } else {
-                    None
-                }
-            }
-            b"gid" => {
-                self.gid = if given {
-                    Some(id(decimal(value), "PAX gid")?)
-                } else {
-                    None
-                }
-            }
+            b"uid" => self.uid = if given { Some(id(decimal(value), "PAX uid")?) } else { None },
+            b"gid" => self.gid = if given { Some(id(decimal(value), "PAX gid")?) } else { None },
             b"mtime" => {
                 self.mtime = match time(value) {
                     _ if !given => None,
@@ -128,11 +116,7 @@ fn time(text: &[u8]) -> Option<(i64, u32)> {
         return None;
     }
     let seconds = decimal(seconds)?;
-    let digits = fraction
-        .iter()
-        .copied()
-        .chain(std::iter::repeat(b'0'))
-        .take(NANO_DIGITS);
+    let digits = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(NANO_DIGITS);
     let nanos = digits.fold(0u32, |n, b| n * 10 + u32::from(b - b'0'));
     Some(match (negative, nanos) {
         (false, _) => (seconds, nanos),
@@ -182,10 +166,7 @@ mod tests {
         ] {
             assert!(Pax::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
-        assert_eq!(
-            Pax::parse(b"9 path=a\n9 path=b\n").unwrap().path.unwrap(),
-            b"b"
-        );
+        assert_eq!(Pax::parse(b"9 path=a\n9 path=b\n").unwrap().path.unwrap(), b"b");
         assert_eq!(Pax::parse(b"9 path=a\n8 path=\n").unwrap().path, None);
         assert!(Pax::parse(b"12 path=a\0b\n").is_err());
         assert!(Pax::parse(b"12 size=-10\n").is_err());

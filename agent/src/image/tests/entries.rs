@@ -26,17 +26,8 @@ fn get_their_owners_modes_and_times_to_the_nanosecond() {
                 mtime: 77,
                 ..Head::default()
             })
-            .pax(&[
-                ("uid", big.as_bytes()),
-                ("gid", b"70001"),
-                ("mtime", b"1234.000000567"),
-            ])
-            .head(&Head {
-                path: b"d/suid",
-                mode: 0o104_755,
-                size: 3,
-                ..Head::default()
-            })
+            .pax(&[("uid", big.as_bytes()), ("gid", b"70001"), ("mtime", b"1234.000000567")])
+            .head(&Head { path: b"d/suid", mode: 0o104_755, size: 3, ..Head::default() })
             .data(b"abc")
             .head(&Head {
                 kind: b'2',
@@ -48,24 +39,12 @@ fn get_their_owners_modes_and_times_to_the_nanosecond() {
                 ..Head::default()
             })
             .pax(&[("mtime", b"-1.25")])
-            .head(&Head {
-                kind: b'6',
-                path: b"d/fifo",
-                mode: 0o622,
-                uid: 7,
-                ..Head::default()
-            }),
+            .head(&Head { kind: b'6', path: b"d/fifo", mode: 0o622, uid: 7, ..Head::default() }),
     );
     assert_eq!((done.entries, done.bytes), (5, 3));
     let stat = |path| {
         let m = fs::symlink_metadata(image.at(path)).unwrap();
-        (
-            m.mode() & 0o7777,
-            m.uid(),
-            m.gid(),
-            m.mtime(),
-            m.mtime_nsec(),
-        )
+        (m.mode() & 0o7777, m.uid(), m.gid(), m.mtime(), m.mtime_nsec())
     };
     assert_eq!(stat(""), (0o711, 1, 2, 5, 0));
     assert_eq!(stat("d"), (0o1777, 3, 4, 77, 0));
@@ -78,19 +57,8 @@ fn get_their_owners_modes_and_times_to_the_nanosecond() {
 #[test]
 fn replace_what_is_there_whatever_it_is() {
     let mut image = Image::new();
-    image.layer(
-        Tar::default()
-            .file("x", b"file")
-            .dir("keep")
-            .file("keep/a", b"a"),
-    );
-    image.layer(
-        Tar::default()
-            .dir("x")
-            .file("x/in", b"1")
-            .dir("keep")
-            .file("keep/b", b"b"),
-    );
+    image.layer(Tar::default().file("x", b"file").dir("keep").file("keep/a", b"a"));
+    image.layer(Tar::default().dir("x").file("x/in", b"1").dir("keep").file("keep/b", b"b"));
     assert_eq!(image.tree(), ["keep", "keep/a", "keep/b", "x", "x/in"]);
     image.layer(Tar::default().file("x", b"again"));
     assert_eq!(image.read("x"), "again");
@@ -102,17 +70,8 @@ fn replace_what_is_there_whatever_it_is() {
         ..Head::default()
     }));
     assert!(!image.at("x").is_symlink());
-    assert_eq!(
-        fs::metadata(image.at("keep")).unwrap().mode() & 0o777,
-        0o755
-    );
-    image.layer(
-        Tar::default()
-            .file("x", b"1")
-            .file("x", b"2")
-            .dir("x")
-            .file("./x//", b"3"),
-    );
+    assert_eq!(fs::metadata(image.at("keep")).unwrap().mode() & 0o777, 0o755);
+    image.layer(Tar::default().file("x", b"1").file("x", b"2").dir("x").file("./x//", b"3"));
     assert_eq!(image.read("x"), "3");
 }
 
@@ -124,13 +83,7 @@ fn make_their_parents_and_use_directories_that_were_there() {
     }
     image.layer(
         Tar::default()
-            .head(&Head {
-                kind: b'5',
-                path: b"proc/",
-                mode: 0o555,
-                mtime: 3,
-                ..Head::default()
-            })
+            .head(&Head { kind: b'5', path: b"proc/", mode: 0o555, mtime: 3, ..Head::default() })
             .file("a/b/c", b"1")
             .symlink("var/run", "/run/x")
             .file("var/run/pid", b"2"),
@@ -144,27 +97,14 @@ fn make_their_parents_and_use_directories_that_were_there() {
 #[test]
 fn are_linked_across_layers() {
     let mut image = Image::new();
-    image.layer(
-        Tar::default()
-            .file("a", b"one")
-            .symlink("s", "a")
-            .hard_link("s2", "s"),
-    );
-    image.layer(
-        Tar::default()
-            .hard_link("d/b", "/a")
-            .hard_link("a", "a")
-            .hard_link("d/b", "./a"),
-    );
+    image.layer(Tar::default().file("a", b"one").symlink("s", "a").hard_link("s2", "s"));
+    image.layer(Tar::default().hard_link("d/b", "/a").hard_link("a", "a").hard_link("d/b", "./a"));
     let ino = |path| fs::symlink_metadata(image.at(path)).unwrap().ino();
     assert_eq!(ino("a"), ino("d/b"));
     assert!(image.at("s2").is_symlink());
     // A file of a later layer takes the place of the name, not of the inode.
     image.layer(Tar::default().file("a", b"two"));
-    assert_eq!(
-        (image.read("a"), image.read("d/b")),
-        ("two".into(), "one".into())
-    );
+    assert_eq!((image.read("a"), image.read("d/b")), ("two".into(), "one".into()));
     assert_eq!(
         why(image.try_layer(Tar::default().hard_link("c", "nowhere/at/all"))),
         "is a hard link to what is not in the image"
@@ -188,19 +128,11 @@ fn may_be_empty_large_or_split_at_any_byte_of_a_chunk() {
 #[test]
 fn have_their_attributes_and_those_that_cannot_be_held_are_counted() {
     let mut image = Image::new();
-    let capability = [
-        1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
+    let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let done = image.layer(
         Tar::default()
             .pax(&[("SCHILY.xattr.security.capability", &capability)])
-            .head(&Head {
-                path: b"ping",
-                mode: 0o755,
-                uid: 5,
-                size: 1,
-                ..Head::default()
-            })
+            .head(&Head { path: b"ping", mode: 0o755, uid: 5, size: 1, ..Head::default() })
             .data(b"x")
             .pax(&[("SCHILY.xattr.user.note", b"hi")])
             .symlink("link", "ping"),
@@ -218,11 +150,7 @@ fn have_their_attributes_and_those_that_cannot_be_held_are_counted() {
 fn have_long_names_by_every_extension() {
     let mut image = Image::new();
     let long = format!("{}/{}", "d".repeat(120), "f".repeat(140));
-    let prefix = Head {
-        path: b"name",
-        size: 1,
-        ..Head::default()
-    };
+    let prefix = Head { path: b"name", size: 1, ..Head::default() };
     let mut tar = Tar::default()
         .pax(&[("path", long.as_bytes())])
         .file("short", b"pax")
@@ -239,38 +167,20 @@ fn have_long_names_by_every_extension() {
     let sum: u32 = tar.0[at..at + 512]
         .iter()
         .enumerate()
-        .map(|(i, b)| {
-            if (148..156).contains(&i) {
-                32
-            } else {
-                u32::from(*b)
-            }
-        })
+        .map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) })
         .sum();
     tar.0[at + 148..at + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     image.layer(tar);
     assert_eq!(image.read(&long), "pax");
     assert_eq!(image.read("linked"), "gnu");
-    assert_eq!(
-        fs::read_link(image.at("sym"))
-            .unwrap()
-            .as_os_str()
-            .as_bytes(),
-        long.as_bytes()
-    );
+    assert_eq!(fs::read_link(image.at("sym")).unwrap().as_os_str().as_bytes(), long.as_bytes());
     assert_eq!(image.read("prefix/name"), "u");
     assert!(!image.at("short").exists());
 }
 
 #[test]
 fn that_are_devices_are_made_only_when_allowed() {
-    let null = |path| Head {
-        kind: b'3',
-        path,
-        device: (1, 3),
-        mode: 0o666,
-        ..Head::default()
-    };
+    let null = |path| Head { kind: b'3', path, device: (1, 3), mode: 0o666, ..Head::default() };
     let mut image = Image::new();
     // The workload has a /dev of its own.
     image.layer(Tar::default().head(&null(b"dev/null")));
@@ -280,10 +190,7 @@ fn that_are_devices_are_made_only_when_allowed() {
         "is a device, which images may not have"
     );
 
-    let mut image = Image::with(Limits {
-        allow_devices: true,
-        ..Limits::default()
-    });
+    let mut image = Image::with(Limits { allow_devices: true, ..Limits::default() });
     image.layer(Tar::default().head(&null(b"etc/null")));
     let made = fs::metadata(image.at("etc/null")).unwrap();
     assert!(made.file_type().is_char_device());

@@ -15,45 +15,27 @@ fn names_stay_in_the_root_or_are_refused() {
     let mut image = Image::new();
     image.layer(Tar::default().file("/etc/abs", b"1").file("//./b", b"2"));
     assert_eq!(image.tree(), ["b", "etc", "etc/abs"]);
-    assert_eq!(
-        why(Image::new().try_layer(Tar::default().file("", b"x"))),
-        "has no name"
-    );
+    assert_eq!(why(Image::new().try_layer(Tar::default().file("", b"x"))), "has no name");
     for kind in [b'0', b'2', b'6'] {
-        let head = Head {
-            kind,
-            path: b"./",
-            link: b"/tmp",
-            ..Head::default()
-        };
+        let head = Head { kind, path: b"./", link: b"/tmp", ..Head::default() };
         assert_eq!(
             why(Image::new().try_layer(Tar::default().head(&head))),
             "would replace the root directory"
         );
     }
     assert!(
-        Image::new()
-            .try_layer(Tar::default().pax(&[("path", b"a\0b")]).file("x", b""))
-            .is_err()
+        Image::new().try_layer(Tar::default().pax(&[("path", b"a\0b")]).file("x", b"")).is_err()
     );
     image.layer(Tar::default().pax(&[("path", b"\xff\xfe")]).file("x", b""));
     let long = |parts: usize, len: usize| vec!["x".repeat(len); parts].join("/");
     for bad in [long(1, 5000), long(300, 10), long(1, 300)] {
         assert!(
             Image::new()
-                .try_layer(
-                    Tar::default()
-                        .pax(&[("path", bad.as_bytes())])
-                        .file("x", b"")
-                )
+                .try_layer(Tar::default().pax(&[("path", bad.as_bytes())]).file("x", b""))
                 .is_err()
         );
     }
-    Image::new().layer(
-        Tar::default()
-            .pax(&[("path", long(250, 3).as_bytes())])
-            .file("x", b""),
-    );
+    Image::new().layer(Tar::default().pax(&[("path", long(250, 3).as_bytes())]).file("x", b""));
 }
 
 #[test]
@@ -98,10 +80,7 @@ fn symlinks_lead_nowhere_but_inside() {
     image.layer(Tar::default().symlink("a", "b").symlink("b", "a"));
     assert!(matches!(
         image.try_layer(Tar::default().file("a/x", b"")),
-        Err(Cause::Sys {
-            errno: nix::errno::Errno::ELOOP,
-            ..
-        })
+        Err(Cause::Sys { errno: nix::errno::Errno::ELOOP, .. })
     ));
 }
 
@@ -109,12 +88,7 @@ fn symlinks_lead_nowhere_but_inside() {
 fn a_directory_swapped_for_a_link_after_it_was_used_is_not_written_through() {
     let mut image = Image::new();
     image.layer(
-        Tar::default()
-            .dir("d")
-            .file("d/1", b"x")
-            .dir("t")
-            .symlink("d", "/t")
-            .file("d/2", b"x"),
+        Tar::default().dir("d").file("d/1", b"x").dir("t").symlink("d", "/t").file("d/2", b"x"),
     );
     assert_eq!(image.tree(), ["d", "t", "t/2"]);
 }
@@ -127,11 +101,7 @@ fn the_pax_size_is_the_size() {
     image.layer(
         Tar::default()
             .pax(&[("size", inner.len().to_string().as_bytes())])
-            .head(&Head {
-                path: b"outer",
-                size: 0,
-                ..Head::default()
-            })
+            .head(&Head { path: b"outer", size: 0, ..Head::default() })
             .data(&inner),
     );
     assert_eq!(image.tree(), ["outer"]);
@@ -142,10 +112,7 @@ fn the_pax_size_is_the_size() {
         Tar::default()
             .pax(&[("size", b"3")])
             .extension(b'L', b"longer-name\0")
-            .head(&Head {
-                path: b"short",
-                ..Head::default()
-            })
+            .head(&Head { path: b"short", ..Head::default() })
             .data(b"abc"),
     );
     assert_eq!(image.read("longer-name"), "abc");
@@ -155,10 +122,7 @@ fn the_pax_size_is_the_size() {
 fn headers_that_two_programs_would_read_differently_are_refused() {
     let file = |tar: Tar| Image::new().try_layer(tar.file("f", b""));
     let ext = Tar::default;
-    assert!(matches!(
-        tar_error(file(ext().pax(&[]).pax(&[]))),
-        TarError::Ambiguous("PAX")
-    ));
+    assert!(matches!(tar_error(file(ext().pax(&[]).pax(&[]))), TarError::Ambiguous("PAX")));
     assert!(matches!(
         tar_error(file(ext().extension(b'L', b"a").extension(b'L', b"b"))),
         TarError::Ambiguous(_)
@@ -179,14 +143,8 @@ fn headers_that_two_programs_would_read_differently_are_refused() {
         tar_error(file(ext().pax(&[("uid", b"4294967295")]))),
         TarError::BadField("PAX uid")
     ));
-    assert!(matches!(
-        tar_error(file(ext().pax(&[("size", b"-1")]))),
-        TarError::BadField(_)
-    ));
-    assert!(matches!(
-        tar_error(file(ext().pax(&[("GNU.sparse.major", b"1")]))),
-        TarError::Sparse
-    ));
+    assert!(matches!(tar_error(file(ext().pax(&[("size", b"-1")]))), TarError::BadField(_)));
+    assert!(matches!(tar_error(file(ext().pax(&[("GNU.sparse.major", b"1")]))), TarError::Sparse));
     assert!(matches!(
         tar_error(file(ext().extension(b'x', &vec![b'a'; 2 << 20]))),
         TarError::LongExtension(_)
@@ -213,39 +171,22 @@ fn headers_that_two_programs_would_read_differently_are_refused() {
 
 #[test]
 fn claims_are_not_believed() {
-    let huge = Head {
-        path: b"f",
-        size: 0o77_777_777_777,
-        ..Head::default()
-    };
+    let huge = Head { path: b"f", size: 0o77_777_777_777, ..Head::default() };
     assert!(matches!(
         tar_error(Image::new().try_layer(Tar::default().head(&huge).data(b"x"))),
         TarError::Truncated
     ));
-    let limits = Limits {
-        bytes: 10_000,
-        ..Limits::default()
-    };
+    let limits = Limits { bytes: 10_000, ..Limits::default() };
     let over = Image::with(limits).try_layer(Tar::default().file("f", &[0; 20_000]));
     assert!(matches!(tar_error(over), TarError::TooManyBytes(10_000)));
     let mut image = Image::with(limits);
     image.layer(Tar::default().file("f", &[0; 5_000]));
-    assert!(
-        image
-            .try_layer(Tar::default().file("g", &[0; 5_000]))
-            .is_err()
-    );
-    let mut image = Image::with(Limits {
-        entries: 2,
-        ..Limits::default()
-    });
+    assert!(image.try_layer(Tar::default().file("g", &[0; 5_000])).is_err());
+    let mut image = Image::with(Limits { entries: 2, ..Limits::default() });
     image.layer(Tar::default().file("a", b""));
     assert!(matches!(
         image.try_layer(Tar::default().file("b", b"").file("c", b"")),
-        Err(Cause::Limit {
-            what: "entries",
-            ..
-        })
+        Err(Cause::Limit { what: "entries", .. })
     ));
 }
 
@@ -265,10 +206,7 @@ fn every_cut_and_every_flipped_byte_ends_in_an_answer() {
         let mut image = Image::new();
         let layer = describe(0, PLAIN, bytes, bytes);
         let done = image.unpacker.apply(&layer, &mut &bytes[..]);
-        assert_eq!(
-            fs::read(image.dir.path().join("outside")).unwrap(),
-            b"untouched"
-        );
+        assert_eq!(fs::read(image.dir.path().join("outside")).unwrap(), b"untouched");
         done
     };
     for cut in (0..tar.len()).step_by(37) {

@@ -84,30 +84,16 @@ impl Tar {
     }
 
     fn file(self, path: &str, contents: &[u8]) -> Self {
-        self.head(&Head {
-            path: path.as_bytes(),
-            size: contents.len() as u64,
-            ..Head::default()
-        })
-        .data(contents)
+        self.head(&Head { path: path.as_bytes(), size: contents.len() as u64, ..Head::default() })
+            .data(contents)
     }
 
     fn dir(self, path: &str) -> Self {
-        self.head(&Head {
-            kind: b'5',
-            path: path.as_bytes(),
-            mode: 0o755,
-            ..Head::default()
-        })
+        self.head(&Head { kind: b'5', path: path.as_bytes(), mode: 0o755, ..Head::default() })
     }
 
     fn link(self, kind: u8, path: &str, to: &str) -> Self {
-        self.head(&Head {
-            kind,
-            path: path.as_bytes(),
-            link: to.as_bytes(),
-            ..Head::default()
-        })
+        self.head(&Head { kind, path: path.as_bytes(), link: to.as_bytes(), ..Head::default() })
     }
 
     fn symlink(self, path: &str, to: &str) -> Self {
@@ -119,22 +105,15 @@ impl Tar {
     }
 
     fn extension(self, kind: u8, bytes: &[u8]) -> Self {
-        self.head(&Head {
-            kind,
-            path: b"ext",
-            size: bytes.len() as u64,
-            ..Head::default()
-        })
-        .data(bytes)
+        self.head(&Head { kind, path: b"ext", size: bytes.len() as u64, ..Head::default() })
+            .data(bytes)
     }
 
     fn pax(self, records: &[(&str, &[u8])]) -> Self {
         let mut bytes = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
-            let len = (rest + 1..)
-                .find(|len| len.to_string().len() + rest == *len)
-                .unwrap();
+            let len = (rest + 1..).find(|len| len.to_string().len() + rest == *len).unwrap();
             bytes.extend_from_slice(format!("{len} {key}=").as_bytes());
             bytes.extend_from_slice(value);
             bytes.push(b'\n');
@@ -185,25 +164,15 @@ impl Image {
         fs::create_dir(dir.path().join("root")).unwrap();
         fs::write(dir.path().join("outside"), "untouched").unwrap();
         let root = Root::open(&dir.path().join("root")).unwrap();
-        Self {
-            unpacker: Unpacker::new(root, limits),
-            dir,
-            next: 0,
-        }
+        Self { unpacker: Unpacker::new(root, limits), dir, next: 0 }
     }
 
     fn try_layer(&mut self, tar: Tar) -> Result<proto::LayerDone, Cause> {
         let tar = tar.end();
         let layer = describe(self.next, PLAIN, &tar, &tar);
         self.next += 1;
-        let done = self
-            .unpacker
-            .apply(&layer, &mut &tar[..])
-            .map_err(|e| e.cause);
-        assert_eq!(
-            fs::read(self.dir.path().join("outside")).unwrap(),
-            b"untouched"
-        );
+        let done = self.unpacker.apply(&layer, &mut &tar[..]).map_err(|e| e.cause);
+        assert_eq!(fs::read(self.dir.path().join("outside")).unwrap(), b"untouched");
         assert_eq!(
             fs::read_dir(self.dir.path()).unwrap().count(),
             2,
@@ -259,10 +228,7 @@ fn tar_error(result: Result<proto::LayerDone, Cause>) -> TarError {
 #[test]
 fn the_tests_run_as_root() {
     let image = Image::new();
-    assert_eq!(
-        fs::metadata(image.at("")).unwrap().permissions().mode() & 0o700,
-        0o700
-    );
+    assert_eq!(fs::metadata(image.at("")).unwrap().permissions().mode() & 0o700, 0o700);
     assert_eq!(
         fs::metadata(image.at("")).unwrap().uid(),
         0,

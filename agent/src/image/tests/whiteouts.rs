@@ -38,14 +38,7 @@ fn hide_what_lies_below_and_not_what_the_layer_brings_in_any_order() {
         |t| t.file("d/new", b"up"),
         |t| t.file("d/sub/deep/y", b"up"),
     ];
-    for order in [
-        [0, 1, 2],
-        [0, 2, 1],
-        [1, 0, 2],
-        [1, 2, 0],
-        [2, 0, 1],
-        [2, 1, 0],
-    ] {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
         let mut image = lower();
         image.layer(order.iter().fold(Tar::default(), |tar, i| upper[*i](tar)));
         assert_eq!(
@@ -64,10 +57,7 @@ fn hide_what_lies_below_and_not_what_the_layer_brings_in_any_order() {
             mark(make(Tar::default()))
         });
         assert_eq!(image.tree(), ["d", "d/a", "other"]);
-        assert_eq!(
-            (image.read("d/a"), image.read("other")),
-            ("up".into(), "up".into())
-        );
+        assert_eq!((image.read("d/a"), image.read("other")), ("up".into(), "up".into()));
     }
 }
 
@@ -106,12 +96,98 @@ fn of_no_name_are_refused() {
     for path in [".wh.", "d/.wh..", ".wh...", ".wh.x/y"] {
         let mut image = lower();
         assert!(
-            matches!(
-                image.try_layer(Tar::default().file(path, b"")),
-                Err(Cause::Entry { .. })
-            ),
+            matches!(image.try_layer(Tar::default().file(path, b"")), Err(Cause::Entry { .. })),
             "{path}"
         );
         assert!(image.at("d/a").exists());
+    }
+}
+
+mod model {
+    //! Layers of random entries and marks in random order, against what the
+    //! format says the outcome is: the marks on what lies below, then the entries.
+
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        File(String),
+        Dir(String),
+        Hide(String),
+        Opaque(String),
+    }
+
+    /// Directories are called `d` and `e`, files `f` and `g`, so that no file
+    /// stands where a directory is due.
+    fn dir() -> impl Strategy<Value = String> {
+        proptest::collection::vec(prop_oneof!["d", "e"], 1..4).prop_map(|parts| parts.join("/"))
+    }
+
+    fn file() -> impl Strategy<Value = String> {
+        (dir(), prop_oneof!["f", "g"]).prop_map(|(dir, name)| format!("{dir}/{name}"))
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => file().prop_map(Op::File),
+            2 => dir().prop_map(Op::Dir),
+            1 => file().prop_map(Op::Hide),
+            1 => dir().prop_map(Op::Hide),
+            1 => dir().prop_map(Op::Opaque),
+        ]
+    }
+
+    fn expect(tree: &mut BTreeSet<String>, layer: &[Op], first: bool) {
+        for op in layer.iter().filter(|_| !first) {
+            match op {
+                Op::Hide(path) => {
+                    let below = format!("{path}/");
+                    tree.retain(|p| p != path && !p.starts_with(&below));
+                }
+                Op::Opaque(path) => {
+                    let below = format!("{path}/");
+                    tree.retain(|p| !p.starts_with(&below));
+                }
+                Op::File(_) | Op::Dir(_) => {}
+            }
+        }
+        for op in layer {
+            if let Op::File(path) | Op::Dir(path) = op {
+                tree.insert(path.clone());
+                tree.extend(path.match_indices('/').map(|(at, _)| path[..at].to_owned()));
+            }
+        }
+    }
+
+    fn write(tar: Tar, op: &Op) -> Tar {
+        match op {
+            Op::File(path) => tar.file(path, b"x"),
+            Op::Dir(path) => tar.dir(path),
+            Op::Hide(path) => match path.rsplit_once('/') {
+                Some((parent, name)) => tar.file(&format!("{parent}/.wh.{name}"), b""),
+                None => tar.file(&format!(".wh.{path}"), b""),
+            },
+            Op::Opaque(path) => tar.file(&format!("{path}/.wh..wh..opq"), b""),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn layers_give_the_tree_that_the_format_says(
+            layers in proptest::collection::vec(proptest::collection::vec(op(), 0..12), 1..5)
+        ) {
+            let mut image = Image::new();
+            let mut tree = BTreeSet::new();
+            for (index, layer) in layers.iter().enumerate() {
+                image.layer(layer.iter().fold(Tar::default(), write));
+                expect(&mut tree, layer, index == 0);
+                prop_assert_eq!(image.tree(), tree.iter().cloned().collect::<Vec<_>>());
+            }
+        }
     }
 }
