@@ -1,13 +1,57 @@
 //! The broker: every session of one host.
 
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use super::{CreateSession, DriverChoice, Limits, ProgressSender, Result, Session, SessionInfo};
+use futures_util::future::join_all;
+use postern_proto::Code;
+
+use super::lifecycle::{self, End, Making};
+use super::session::Settings;
+use super::{
+    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, Limits, ProgressSender, Result,
+    Session, SessionInfo, SessionStatus, admission, id,
+};
+use crate::driver::{Attach, Driver, Files, ProcessDriver, QemuDriver, SandboxSpec};
+use crate::image::{Layout, Reference};
+
+/// How many ended sessions stay listed, so that a client can read why one is gone.
+const ENDED_KEPT: usize = 256;
+
+/// Debian unpacked takes 260 MB of the root's tmpfs, so half a gigabyte does not do.
+const DEFAULT_MEMORY_MB: u32 = 1024;
+
+/// What the kernel, the agent and small commands need beside the root.
+const OUTSIDE_ROOT_MB: u32 = 256;
 
 /// The broker; cheap to clone, all clones are one.
 #[derive(Debug, Clone)]
-pub struct Broker {}
+pub struct Broker {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) data_dir: PathBuf,
+    pub(super) images_dir: PathBuf,
+    pub(super) default_image: String,
+    pub(super) driver: DriverChoice,
+    pub(super) limits: Limits,
+    pub(super) process: Arc<ProcessDriver>,
+    pub(super) qemu: Arc<QemuDriver>,
+    /// In the order of their making.
+    pub(super) sessions: Mutex<Sessions>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_number: BTreeMap<u64, Session>,
+    next: u64,
+    /// No new ones: the broker is going down.
+    closed: bool,
+}
 
 impl Broker {
     /// Begins with the defaults.
@@ -15,111 +59,241 @@ impl Broker {
         BrokerBuilder::default()
     }
 
+    pub(super) fn new(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Makes a session and waits until it takes commands. A dropped call ends
     /// what it had begun to make.
     pub async fn create_session(
         &self,
-        _request: CreateSession,
-        _progress: Option<ProgressSender>,
+        request: CreateSession,
+        progress: Option<ProgressSender>,
     ) -> Result<Session> {
-        todo!()
+        let image = self.open_image(&request).await?;
+        let (kind, driver) = self.driver(&request);
+        let session = self.admit(&request, kind)?;
+        let settings = session.settings();
+        let dir = self.session_dir(session.id());
+        let root_mb = request.root_size_mb.unwrap_or_else(|| {
+            (settings.memory_mb / 2).max(settings.memory_mb.saturating_sub(OUTSIDE_ROOT_MB))
+        });
+        let spec = SandboxSpec {
+            id: settings.id.clone(),
+            dir: dir.clone(),
+            hostname: settings.hostname.clone(),
+            memory_mb: settings.memory_mb,
+            cpus: settings.cpus,
+            root_mb,
+            network: settings.network,
+        };
+        let mut unmade = Unmade { session: Some(session.clone()), dir };
+        let making = Making {
+            session: &session,
+            driver,
+            spec,
+            image,
+            request: &request,
+            progress: progress.as_ref(),
+            limits: &self.inner.limits,
+        };
+        match making.make().await {
+            Ok(()) => {
+                unmade.session = None;
+                Ok(session)
+            }
+            Err(error) => {
+                tracing::warn!(session = session.id(), error = error.private(), "no session");
+                unmade.because(&error).await;
+                Err(error)
+            }
+        }
     }
 
-    /// A session by its id.
-    pub fn session(&self, _id: &str) -> Result<Session> {
-        todo!()
+    /// A session by its id; ended ones are known for a while.
+    pub fn session(&self, id: &str) -> Result<Session> {
+        let found = self.sessions_now().by_number.values().find(|s| s.id() == id).cloned();
+        found.ok_or_else(|| Error::new(Code::NotFound, "there is no such session"))
     }
 
     /// Every session, oldest first.
     pub fn sessions(&self) -> Vec<SessionInfo> {
-        todo!()
+        self.sessions_now().by_number.values().map(Session::info).collect()
     }
 
-    /// Ends a session; `force` leaves its commands no grace.
-    pub async fn delete_session(&self, _id: &str, _force: bool) -> Result<()> {
-        todo!()
+    /// Ends a session; `force` leaves its commands no grace. One that has ended
+    /// is forgotten.
+    pub async fn delete_session(&self, id: &str, force: bool) -> Result<()> {
+        let session = self.session(id)?;
+        if session.status().is_final() {
+            self.sessions_now().by_number.retain(|_, s| s.id() != id);
+            return Ok(());
+        }
+        let dir = self.session_dir(id);
+        // In a task, so that a caller who goes away does not leave it half ended.
+        let ending = tokio::spawn(async move {
+            lifecycle::end(&session, &dir, End::Asked { force }).await;
+        });
+        ending.await.map_err(|e| {
+            Error::new(Code::Internal, "the session could not be ended").with_source(e)
+        })
     }
 
-    /// Ends every sandbox; what is not down by the deadline is killed.
-    pub async fn shutdown(&self, _deadline: Duration) {
-        todo!()
+    /// Ends every sandbox and takes no new ones; what is not down by the
+    /// deadline is killed with the broker's own end.
+    pub async fn shutdown(&self, deadline: Duration) {
+        let sessions: Vec<Session> = {
+            let mut sessions = self.sessions_now();
+            sessions.closed = true;
+            sessions.by_number.values().cloned().collect()
+        };
+        let ends = sessions.into_iter().filter(|s| !s.status().is_final()).map(|session| {
+            let dir = self.session_dir(session.id());
+            tokio::spawn(async move {
+                lifecycle::end(&session, &dir, End::Asked { force: false }).await;
+            })
+        });
+        let all = join_all(ends);
+        if tokio::time::timeout(deadline, all).await.is_err() {
+            tracing::warn!("not every sandbox went down in time");
+        }
+    }
+
+    /// Where image names are looked up.
+    pub fn images_dir(&self) -> &Path {
+        &self.inner.images_dir
+    }
+
+    fn sessions_now(&self) -> MutexGuard<'_, Sessions> {
+        self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session_dir(&self, id: &str) -> PathBuf {
+        self.inner.data_dir.join("sessions").join(id)
+    }
+
+    /// Read before anything is started: a bad name costs no boot.
+    async fn open_image(&self, request: &CreateSession) -> Result<Option<Layout>> {
+        let name = match (&request.image, &request.attach) {
+            (Some(name), _) => name,
+            (None, Some(_)) => return Ok(None),
+            (None, None) => &self.inner.default_image,
+        };
+        let reference = Reference::parse(name, &self.inner.images_dir)?;
+        Ok(Some(Layout::open(&reference).await?))
+    }
+
+    fn driver(&self, request: &CreateSession) -> (DriverKind, Arc<dyn Driver>) {
+        if let Some(target) = &request.attach {
+            return (DriverKind::Attach, Arc::new(Attach::new(target.clone())));
+        }
+        match request.driver.unwrap_or(self.inner.driver) {
+            DriverChoice::Process => (DriverKind::Process, self.inner.process.clone()),
+            // Never a silent step down from a machine to mere namespaces.
+            DriverChoice::Auto | DriverChoice::Qemu => (DriverKind::Qemu, self.inner.qemu.clone()),
+        }
+    }
+
+    /// A place in the table, if the host can bear it.
+    fn admit(&self, request: &CreateSession, driver: DriverKind) -> Result<Session> {
+        let limits = &self.inner.limits;
+        let ours = driver != DriverKind::Attach;
+        let memory_mb = if ours { request.memory_mb.unwrap_or(DEFAULT_MEMORY_MB) } else { 0 };
+        let cpus = if ours { request.cpus.unwrap_or(1) } else { 0 };
+        let mut sessions = self.sessions_now();
+        if sessions.closed {
+            return Err(Error::new(Code::Unavailable, "the broker is going down"));
+        }
+        let live = sessions.by_number.values().filter(|s| !s.status().is_final()).count();
+        if live >= limits.max_sessions {
+            let message = format!("{live} sessions live; no more are allowed");
+            return Err(Error::new(Code::ResourceExhausted, message));
+        }
+        if ours {
+            let starting = sessions.by_number.values();
+            let starting = starting.filter(|s| s.status() == SessionStatus::Starting);
+            let promised = starting.map(|s| u64::from(s.settings().memory_mb)).sum();
+            admission::check(limits, memory_mb, cpus, promised)?;
+        }
+        let id = id::session();
+        let session = Session::new(Settings {
+            created_at: SystemTime::now(),
+            image: match (&request.image, ours) {
+                (Some(image), _) => image.clone(),
+                (None, true) => self.inner.default_image.clone(),
+                (None, false) => String::new(),
+            },
+            driver,
+            memory_mb,
+            cpus,
+            ttl: request.ttl.or(limits.default_ttl),
+            hostname: hostname(request.hostname.as_deref(), &id)?,
+            network: request.network,
+            id,
+        });
+        sessions.insert(session.clone());
+        Ok(session)
     }
 }
 
-/// How a broker is to be; everything has a default.
-#[derive(Debug, Clone, Default)]
-pub struct BrokerBuilder {
-    data_dir: Option<PathBuf>,
-    images_dir: Option<PathBuf>,
-    default_image: Option<String>,
-    driver: DriverChoice,
-    agent: Option<PathBuf>,
-    kernel: Option<PathBuf>,
-    initramfs: Option<PathBuf>,
-    limits: Limits,
+impl Sessions {
+    fn insert(&mut self, session: Session) {
+        let ended: Vec<u64> =
+            self.by_number.iter().filter(|(_, s)| s.status().is_final()).map(|(n, _)| *n).collect();
+        for number in ended.iter().take(ended.len().saturating_sub(ENDED_KEPT)) {
+            self.by_number.remove(number);
+        }
+        self.by_number.insert(self.next, session);
+        self.next += 1;
+    }
 }
 
-impl BrokerBuilder {
-    /// Sockets, consoles and what survives a restart; default: a directory
-    /// below `$XDG_RUNTIME_DIR` or /tmp of this process's own.
-    #[must_use]
-    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.data_dir = Some(dir.into());
-        self
+fn hostname(asked: Option<&str>, id: &str) -> Result<String> {
+    let Some(name) = asked else {
+        // `sess_` is no part of a valid host name, and the first characters do.
+        return Ok(id.trim_start_matches("sess_").chars().take(12).collect());
+    };
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    // HOST_NAME_MAX of Linux.
+    if name.is_empty() || name.len() > 64 || !name.chars().all(letter) || name.starts_with(['-', '.']) {
+        let message = "hostname must be 1 to 64 letters, digits, dots and hyphens";
+        return Err(Error::invalid("hostname", message));
     }
+    Ok(name.to_owned())
+}
 
-    /// Where image names are looked up; default: `images` beside the agent.
-    #[must_use]
-    pub fn images_dir(mut self, dir: impl Into<PathBuf>) -> Self {
-        self.images_dir = Some(dir.into());
-        self
-    }
+/// A session that is being made; dropped, what there is of it is ended.
+struct Unmade {
+    session: Option<Session>,
+    dir: PathBuf,
+}
 
-    /// For sessions that name none; default: `debian`.
-    #[must_use]
-    pub fn default_image(mut self, image: impl Into<String>) -> Self {
-        self.default_image = Some(image.into());
-        self
+impl Unmade {
+    async fn because(&mut self, error: &Error) {
+        if let Some(session) = self.session.take() {
+            lifecycle::end(&session, &self.dir, End::NeverReady(error.message.clone())).await;
+        }
     }
+}
 
-    /// For sessions that name none.
-    #[must_use]
-    pub fn driver(mut self, driver: DriverChoice) -> Self {
-        self.driver = driver;
-        self
+impl Drop for Unmade {
+    fn drop(&mut self) {
+        let (Some(session), Ok(runtime)) =
+            (self.session.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        let dir = std::mem::take(&mut self.dir);
+        runtime.spawn(async move {
+            let why = End::NeverReady("whoever asked for it went away".to_owned());
+            lifecycle::end(&session, &dir, why).await;
+        });
     }
+}
 
-    /// `postern-agent`; default: beside the executable, then /usr/lib/postern.
-    #[must_use]
-    pub fn agent(mut self, path: impl Into<PathBuf>) -> Self {
-        self.agent = Some(path.into());
-        self
-    }
-
-    /// `vmlinuz`; likewise.
-    #[must_use]
-    pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
-        self.kernel = Some(path.into());
-        self
-    }
-
-    /// `initramfs.img`; likewise.
-    #[must_use]
-    pub fn initramfs(mut self, path: impl Into<PathBuf>) -> Self {
-        self.initramfs = Some(path.into());
-        self
-    }
-
-    /// The operator's bounds.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Looks for what it needs; what only one driver needs is missed when a
-    /// session asks for it.
-    pub async fn build(self) -> Result<Broker> {
-        todo!()
-    }
+/// What the builder found, made into a broker.
+pub(super) fn drivers(files: &Files, data_dir: &Path) -> (Arc<ProcessDriver>, Arc<QemuDriver>) {
+    let process = Arc::new(ProcessDriver::new(files.clone()));
+    let qemu = Arc::new(QemuDriver::new(files.clone(), data_dir.to_owned()));
+    (process, qemu)
 }

@@ -6,6 +6,10 @@ use std::fmt;
 
 use postern_proto::{Code, SpawnStage};
 
+use crate::driver::DriverError;
+use crate::guest::GuestError;
+use crate::image::ImageError;
+
 /// What every call of the core answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -50,7 +54,7 @@ impl Error {
         Self { field: Some(field.to_owned()), ..Self::new(Code::InvalidArgument, message) }
     }
 
-    /// Adds the cause.
+    /// Adds the cause, which only [`Error::private`] shows.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
@@ -93,6 +97,66 @@ impl From<postern_proto::Error> for Error {
             field: e.field.map(|f| guest_text(&f, 64)),
             first_available: e.first_available,
             source: None,
+        }
+    }
+}
+
+impl From<GuestError> for Error {
+    fn from(e: GuestError) -> Self {
+        let code = match &e {
+            GuestError::Agent(_) => Code::Internal,
+            GuestError::Dial(_) | GuestError::Lost { .. } | GuestError::Restarted => Code::Unavailable,
+            GuestError::Ended(_) | GuestError::Fenced(_) => Code::FailedPrecondition,
+            GuestError::Deadline { .. } => Code::DeadlineExceeded,
+            GuestError::Fault { .. } => Code::Internal,
+            GuestError::Unsendable(_) => Code::InvalidArgument,
+            GuestError::Busy(_) => Code::ResourceExhausted,
+        };
+        match e {
+            GuestError::Agent(answer) => answer.into(),
+            other => Self::new(code, other.to_string()).with_source(other),
+        }
+    }
+}
+
+impl From<DriverError> for Error {
+    fn from(e: DriverError) -> Self {
+        match &e {
+            // What is missing and how to get it is for whoever asked.
+            DriverError::Missing { .. } => Self::new(Code::FailedPrecondition, e.to_string()),
+            DriverError::NotUp { .. } => Self::new(Code::Unavailable, e.to_string()),
+            // Paths of the host are not.
+            DriverError::Io { .. } | DriverError::Spawn { .. } => {
+                Self::new(Code::Internal, "the sandbox could not be started").with_source(e)
+            }
+        }
+    }
+}
+
+impl From<ImageError> for Error {
+    fn from(e: ImageError) -> Self {
+        let at_fault = |code, e: ImageError| Self {
+            field: Some("image".to_owned()),
+            ..Self::new(code, e.to_string())
+        };
+        match e {
+            ImageError::BadReference { .. } => at_fault(Code::InvalidArgument, e),
+            ImageError::NotFound { .. } => {
+                let mut error = at_fault(Code::NotFound, e);
+                error.message.push_str("; `make dist` makes the sample images");
+                error
+            }
+            ImageError::Malformed { .. } => at_fault(Code::InvalidArgument, e),
+            ImageError::Io { .. } => at_fault(Code::NotFound, e),
+            ImageError::Guest(GuestError::Agent(answer)) => answer.into(),
+            ImageError::Guest(ref cause) => {
+                let code = if matches!(cause, GuestError::Deadline { .. }) {
+                    Code::DeadlineExceeded
+                } else {
+                    Code::Unavailable
+                };
+                Self::new(code, "the image could not be sent to the guest").with_source(e)
+            }
         }
     }
 }

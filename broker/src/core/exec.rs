@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use postern_proto::{CommandInfo, OnDisconnect, OutputChunk, TtySize};
+use postern_proto::limits::MAX_EXEC_STRINGS;
+use postern_proto::{CommandInfo, EnvVar, Exec, OnDisconnect, OutputChunk, TtySize};
+
+use super::{Error, Result};
+
+/// The most of stdin that goes with the request: with [`MAX_EXEC_STRINGS`] it
+/// fits a frame of the control connection.
+const MAX_FIRST_STDIN: usize = 192 << 10;
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +74,65 @@ impl ExecRequest {
             stretch_bytes: None,
         }
     }
+}
+
+impl ExecRequest {
+    pub(super) fn to_exec(&self, command_id: String, default: OnDisconnect) -> Result<Exec> {
+        let argv = match &self.program {
+            Program::Shell(script) if script.is_empty() => {
+                return Err(Error::invalid("command", "command is empty"));
+            }
+            Program::Shell(script) => vec![
+                Bytes::from_static(b"sh"),
+                Bytes::from_static(b"-c"),
+                Bytes::from(script.clone()),
+            ],
+            Program::Argv(argv) if argv.first().is_none_or(Bytes::is_empty) => {
+                return Err(Error::invalid("argv", "argv names no program"));
+            }
+            Program::Argv(argv) => argv.clone(),
+        };
+        let env: Vec<EnvVar> =
+            self.env.iter().map(|(name, value)| EnvVar::new(name.clone(), value.clone())).collect();
+        let strings = argv.iter().map(Bytes::len).sum::<usize>()
+            + env.iter().map(|v| v.name.len() + v.value.len()).sum::<usize>();
+        if strings > MAX_EXEC_STRINGS {
+            let message = format!(
+                "command and environment have {strings} bytes; {MAX_EXEC_STRINGS} can be passed on"
+            );
+            return Err(Error::invalid("command", message));
+        }
+        if self.stdin.len() > MAX_FIRST_STDIN {
+            let message = format!(
+                "stdin has {} bytes; the first {MAX_FIRST_STDIN} go with the request, write the rest to the command",
+                self.stdin.len()
+            );
+            return Err(Error::invalid("stdin", message));
+        }
+        Ok(Exec {
+            command_id,
+            argv,
+            cwd: self.cwd.clone().unwrap_or_default(),
+            env,
+            user: self.user.clone().unwrap_or_default(),
+            timeout_ms: self.timeout.map(millis),
+            kill_grace_ms: self.kill_grace.map(millis),
+            stdin: self.stdin.clone(),
+            stdin_open: self.stdin_open,
+            tty: self.tty,
+            idempotency_key: self.idempotency_key.clone().unwrap_or_default(),
+            on_disconnect: self.on_disconnect.unwrap_or(default),
+            lossless: self.lossless,
+            window_bytes: self.window_bytes,
+            stretch_bytes: self.stretch_bytes,
+            wait: false,
+            inline_limit: 0,
+        })
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A command that was started.

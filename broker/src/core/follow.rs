@@ -1,8 +1,9 @@
 //! Following a command's output.
 
-use postern_proto::{CommandInfo, OutputChunk, OutputStream};
+use postern_proto::{CommandInfo, Follow, OutputStream};
 
 use super::Result;
+use crate::guest::{FollowItem, FollowStream};
 
 /// From where, and how.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,48 +20,49 @@ pub struct FollowOptions {
     pub no_wait: bool,
 }
 
-/// What a follower meets, in order.
-#[derive(Debug, Clone)]
-pub enum FollowItem {
-    /// Output. With `only`, `offset` counts that stream's bytes.
-    Data(OutputChunk),
-    /// `[from, to)` is gone.
-    Gap {
-        /// The first byte that is gone.
-        from: u64,
-        /// The first byte that is not.
-        to: u64,
-    },
-    /// The process is dead; output after this is late output of descendants.
-    Exited(CommandInfo),
-    /// All that was asked for was carried: the last item. `info.closed` tells
-    /// whether the log is final.
-    Closed(CommandInfo),
+impl FollowOptions {
+    pub(super) fn to_request(self, command_id: &str) -> Follow {
+        Follow {
+            command_id: command_id.to_owned(),
+            from: self.from,
+            only: self.only,
+            lossless: self.lossless,
+            until_exit: self.until_exit,
+            no_wait: self.no_wait,
+        }
+    }
 }
 
-/// A cursor in a command's output.
+/// A cursor in a command's output. Dropped, a lossless hold stays for the
+/// agent's grace, so that the reader may come back.
 #[derive(Debug)]
-pub struct Follower {}
+pub struct Follower {
+    stream: FollowStream,
+}
 
 impl Follower {
-    /// The command when the follower was opened.
+    pub(super) fn new(stream: FollowStream) -> Self {
+        Self { stream }
+    }
+
+    /// The command when the follower was last opened.
     pub fn opened(&self) -> &CommandInfo {
-        todo!()
+        self.stream.opened()
     }
 
     /// Where the next byte will be.
     pub fn next_offset(&self) -> u64 {
-        todo!()
+        self.stream.next_offset()
     }
 
     /// The next item; None after `Closed`. A broken link is resumed from the
     /// next offset; an error is final. Safe to cancel: a dropped call loses nothing.
     pub async fn next(&mut self) -> Result<Option<FollowItem>> {
-        todo!()
+        Ok(self.stream.next().await?)
     }
 
     /// Leaves on purpose: a lossless hold is lifted now and not after a grace.
-    pub async fn leave(self) {
-        todo!()
+    pub fn leave(self) {
+        self.stream.leave();
     }
 }

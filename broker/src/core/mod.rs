@@ -8,20 +8,28 @@
 //! Nothing here knows HTTP. The domain types of the protocol that a caller meets
 //! are re-exported, so that nobody above needs the protocol's crate.
 
+mod abandon;
+mod admission;
 mod broker;
+mod builder;
 mod error;
 mod exec;
 mod files;
 mod follow;
 mod id;
+mod issued;
+mod lifecycle;
+mod run;
 mod session;
 mod types;
 
-pub use broker::{Broker, BrokerBuilder};
+pub use broker::Broker;
+pub use builder::BrokerBuilder;
 pub use error::{Error, Result};
 pub use exec::{ExecRequest, Finished, Program, Started};
 pub use files::{FileReader, FileWriter};
-pub use follow::{FollowItem, FollowOptions, Follower};
+pub use follow::{FollowOptions, Follower};
+pub use crate::guest::FollowItem;
 pub use session::Session;
 pub use types::{
     AttachTarget, BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange,

@@ -1,0 +1,143 @@
+//! How a broker is to be.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use postern_proto::Code;
+
+use super::broker::{Inner, Sessions, drivers};
+use super::{Broker, DriverChoice, Error, Limits, Result};
+use crate::driver::{Files, Wanted};
+
+/// sockaddr_un holds 108 bytes with the final zero.
+const MAX_SOCKET_PATH: usize = 107;
+
+/// What is put below the data directory: `sessions/`, an id, a socket's name.
+const BELOW_DATA_DIR: usize = "/sessions/".len() + 31 + "/vm.vsock_1001".len();
+
+/// How a broker is to be; everything has a default.
+#[derive(Debug, Clone, Default)]
+pub struct BrokerBuilder {
+    data_dir: Option<PathBuf>,
+    images_dir: Option<PathBuf>,
+    default_image: Option<String>,
+    driver: DriverChoice,
+    wanted: Wanted,
+    limits: Limits,
+}
+
+impl BrokerBuilder {
+    /// Sockets, consoles, what was found out about this host. Default:
+    /// `postern` below /run for root, below `$XDG_RUNTIME_DIR` or /tmp for others.
+    #[must_use]
+    pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(dir.into());
+        self
+    }
+
+    /// Where image names are looked up; default: `images` beside the executable
+    /// or in /usr/lib/postern.
+    #[must_use]
+    pub fn images_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.images_dir = Some(dir.into());
+        self
+    }
+
+    /// For sessions that name none; default: `debian`.
+    #[must_use]
+    pub fn default_image(mut self, image: impl Into<String>) -> Self {
+        self.default_image = Some(image.into());
+        self
+    }
+
+    /// For sessions that name none.
+    #[must_use]
+    pub fn driver(mut self, driver: DriverChoice) -> Self {
+        self.driver = driver;
+        self
+    }
+
+    /// `postern-agent`; default: beside the executable, in a build's `dist`,
+    /// then in /usr/lib/postern.
+    #[must_use]
+    pub fn agent(mut self, path: impl Into<PathBuf>) -> Self {
+        self.wanted.agent = Some(path.into());
+        self
+    }
+
+    /// `vmlinuz`; likewise.
+    #[must_use]
+    pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
+        self.wanted.kernel = Some(path.into());
+        self
+    }
+
+    /// `initramfs.img`; likewise.
+    #[must_use]
+    pub fn initramfs(mut self, path: impl Into<PathBuf>) -> Self {
+        self.wanted.initramfs = Some(path.into());
+        self
+    }
+
+    /// The operator's bounds.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Makes the broker. What only one driver needs is looked for when a
+    /// session asks for it.
+    pub async fn build(self) -> Result<Broker> {
+        let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
+        let data_dir = tokio::task::spawn_blocking(move || prepare(&data_dir)).await.map_err(|e| {
+            Error::new(Code::Internal, "the data directory could not be prepared").with_source(e)
+        })??;
+        let files = Files::new(self.wanted);
+        let images_dir = self.images_dir.or_else(|| files.images());
+        let (process, qemu) = drivers(&files, &data_dir);
+        Ok(Broker::new(Inner {
+            data_dir,
+            images_dir: images_dir.unwrap_or_else(|| "/usr/lib/postern/images".into()),
+            default_image: self.default_image.unwrap_or_else(|| "debian".to_owned()),
+            driver: self.driver,
+            limits: self.limits,
+            process,
+            qemu,
+            sessions: Mutex::new(Sessions::default()),
+        }))
+    }
+}
+
+/// Makes the directory, and checks that sockets in it have names short enough.
+fn prepare(dir: &Path) -> Result<PathBuf> {
+    let shown = dir.display();
+    let io = |e: std::io::Error| {
+        let message = format!("the data directory {shown} cannot be made or entered");
+        Error::new(Code::FailedPrecondition, message).with_source(e)
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    let dir = dir.canonicalize().map_err(io)?;
+    let len = dir.as_os_str().len();
+    if len + BELOW_DATA_DIR > MAX_SOCKET_PATH {
+        let most = MAX_SOCKET_PATH - BELOW_DATA_DIR;
+        let message = format!(
+            "the data directory {} has a path of {len} bytes; sockets in it allow {most}",
+            dir.display()
+        );
+        return Err(Error::invalid("data_dir", message));
+    }
+    Ok(dir)
+}
+
+fn default_data_dir() -> PathBuf {
+    let uid = nix::unistd::geteuid();
+    if uid.is_root() {
+        return "/run/postern".into();
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) => Path::new(&dir).join("postern"),
+        None => std::env::temp_dir().join(format!("postern-{uid}")),
+    }
+}

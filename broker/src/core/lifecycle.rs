@@ -1,0 +1,217 @@
+//! How a session comes, and how it goes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_proto::{Code, Configure, EnvVar};
+use tokio::time::Instant;
+
+use super::{
+    BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
+    SessionStatus,
+};
+use crate::driver::{Driver, Sandbox, SandboxSpec};
+use crate::guest::{ConnectOptions, Guest};
+use crate::image::{self, Layout};
+
+/// What commands get between TERM and KILL when their session ends.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Beyond the grace: killing what is left, syncing, powering off under TCG.
+const POWER_OFF: Duration = Duration::from_secs(10);
+
+/// For a sandbox that did not go by itself.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much of a console goes into an error's cause.
+const CONSOLE_IN_ERROR: usize = 4 << 10;
+
+/// A session that is to be made ready.
+pub(super) struct Making<'a> {
+    pub(super) session: &'a Session,
+    pub(super) driver: Arc<dyn Driver>,
+    pub(super) spec: SandboxSpec,
+    /// None: what is in the sandbox stays.
+    pub(super) image: Option<Layout>,
+    pub(super) request: &'a CreateSession,
+    pub(super) progress: Option<&'a ProgressSender>,
+    pub(super) limits: &'a Limits,
+}
+
+impl Making<'_> {
+    /// From nothing to a session that takes commands.
+    pub(super) async fn make(self) -> Result<()> {
+        let begun = Instant::now();
+        self.tell(Progress::Booting);
+        make_dir(&self.spec.dir)?;
+        let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
+        self.session.set_sandbox(sandbox.clone());
+        let figures = tokio::select! {
+            figures = self.fill(&*sandbox, begun) => figures,
+            why = sandbox.ended() => Err(Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))),
+        };
+        let figures = match figures {
+            Ok(figures) => figures,
+            Err(error) => return Err(self.with_console(error, &*sandbox).await),
+        };
+        self.session.set_boot(figures);
+        if !self.session.advance(&[SessionStatus::Starting], SessionStatus::Running) {
+            return Err(Error::new(Code::FailedPrecondition, "the session was ended while it was made"));
+        }
+        self.tell(Progress::Ready);
+        tokio::spawn(watch_over(self.session.clone(), sandbox, self.spec.dir.clone()));
+        Ok(())
+    }
+
+    /// From a started sandbox to a root with commands in it.
+    async fn fill(&self, sandbox: &dyn Sandbox, begun: Instant) -> Result<BootFigures> {
+        let options =
+            ConnectOptions { deadline: self.limits.boot_deadline, hint: sandbox.doorbell() };
+        let guest = Guest::connect(sandbox.dial(), options).await?;
+        self.session.set_guest(guest.clone());
+        let answered = begun.elapsed();
+        let hostname = if sandbox.is_ours() { self.spec.hostname.clone() } else { String::new() };
+        let env = self.request.env.iter().map(|(n, v)| EnvVar::new(n.clone(), v.clone())).collect();
+        guest.configure(Configure { hostname, env }).await?;
+        if let Some(layout) = &self.image {
+            let sending = image::send(layout, &guest, self.progress);
+            tokio::time::timeout(self.limits.image_deadline, sending).await.map_err(|_| {
+                let seconds = self.limits.image_deadline.as_secs();
+                Error::new(Code::DeadlineExceeded, format!("the image was not in place after {seconds} s"))
+            })??;
+        }
+        let filled = begun.elapsed();
+        let info = guest.info().await?;
+        if !info.image_ready {
+            return Err(Error::new(Code::FailedPrecondition, "the sandbox has no image; name one"));
+        }
+        Ok(BootFigures {
+            sandbox: answered,
+            image: filled.saturating_sub(answered),
+            total: begun.elapsed(),
+            init_start_us: info.init_start_us,
+            agent_ready_us: info.ready_us,
+            accelerator: sandbox.accelerator(),
+        })
+    }
+
+    /// Why a sandbox did not answer is on its console; for the operator's log.
+    async fn with_console(&self, error: Error, sandbox: &dyn Sandbox) -> Error {
+        let console = sandbox.console();
+        let from = console.floor_char_boundary(console.len().saturating_sub(CONSOLE_IN_ERROR));
+        let diagnosis = sandbox.diagnose().await.unwrap_or_default();
+        let private = error.private();
+        error.with_source(format!("{private}; {diagnosis}; console: {}", &console[from..]))
+    }
+
+    fn tell(&self, progress: Progress) {
+        if let Some(sender) = self.progress {
+            sender.send_replace(progress);
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    // Sockets in it lead into the sandbox: nobody else may reach them.
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|e| {
+        Error::new(Code::Internal, "the session's directory could not be made").with_source(e)
+    })
+}
+
+/// Ends a session when its time is over, and notices when its sandbox ends by itself.
+async fn watch_over(session: Session, sandbox: Arc<dyn Sandbox>, dir: PathBuf) {
+    let mut statuses = session.statuses();
+    let time_is_over = async {
+        match session.settings().ttl {
+            Some(ttl) => {
+                let age = session.settings().created_at.elapsed().unwrap_or_default();
+                tokio::time::sleep(ttl.saturating_sub(age)).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        why = sandbox.ended() => Err(why),
+        () = time_is_over => Ok(()),
+        _ = statuses.wait_for(|status| *status != SessionStatus::Running) => return,
+    };
+    drop(sandbox);
+    match why {
+        Ok(()) => end(&session, &dir, End::TimeOver).await,
+        Err(why) => end(&session, &dir, End::ByItself(why)).await,
+    }
+}
+
+/// Why a session ends.
+#[derive(Debug, Clone)]
+pub(super) enum End {
+    Asked { force: bool },
+    TimeOver,
+    ByItself(String),
+    NeverReady(String),
+}
+
+impl End {
+    fn grace(&self) -> Option<Duration> {
+        match self {
+            Self::Asked { force: false } | Self::TimeOver => Some(SHUTDOWN_GRACE),
+            Self::Asked { force: true } => Some(Duration::ZERO),
+            Self::ByItself(_) | Self::NeverReady(_) => None,
+        }
+    }
+
+    fn verdict(&self) -> (SessionStatus, String) {
+        match self {
+            Self::Asked { .. } => (SessionStatus::Terminated, "it was deleted".to_owned()),
+            Self::TimeOver => (SessionStatus::Terminated, "its time was over".to_owned()),
+            Self::ByItself(why) => (SessionStatus::Failed, why.clone()),
+            Self::NeverReady(why) => (SessionStatus::Failed, format!("it never got ready: {why}")),
+        }
+    }
+}
+
+/// Ends a session. Whoever comes second waits for the first.
+pub(super) async fn end(session: &Session, dir: &Path, why: End) {
+    use SessionStatus::{Draining, Running, Starting};
+    if !session.advance(&[Starting, Running], Draining) {
+        // Each step of the first has a deadline, so this wait has one too.
+        let mut statuses = session.statuses();
+        let _ = statuses.wait_for(|status| status.is_final()).await;
+        return;
+    }
+    let (guest, sandbox) = (session.guest_if_any(), session.sandbox_if_any());
+    if let Some(sandbox) = &sandbox {
+        if let (Some(grace), Some(guest), true) = (why.grace(), &guest, sandbox.is_ours()) {
+            shut_down(guest, &**sandbox, grace).await;
+        }
+        sandbox.kill(KILL_DEADLINE).await;
+    }
+    let (status, reason) = why.verdict();
+    if let Some(guest) = &guest {
+        guest.end(&reason);
+    }
+    drop(session.take());
+    if let Err(error) = tokio::fs::remove_dir_all(dir).await
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(dir = %dir.display(), %error, "a session's directory is left behind");
+    }
+    tracing::info!(session = session.id(), status = status.as_str(), reason, "session ended");
+    session.set_status(status, Some(reason));
+}
+
+async fn shut_down(guest: &Guest, sandbox: &dyn Sandbox, grace: Duration) {
+    let ended = sandbox.ended();
+    let asked = async {
+        if let Err(error) = guest.shutdown(grace).await {
+            // An agent that powers off at once may never answer.
+            tracing::debug!(%error, "the agent did not answer to the shutdown");
+        }
+        ended.await
+    };
+    if tokio::time::timeout(grace + POWER_OFF, asked).await.is_err() {
+        tracing::warn!("the sandbox did not shut down in time and is killed");
+    }
+}
