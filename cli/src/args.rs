@@ -1,0 +1,359 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Runs commands in microVMs.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, about, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Environment: POSTERN_URL (http://HOST:PORT or unix:PATH) and POSTERN_API_KEY say which broker to use;
+without them the one on 127.0.0.1:7070, and without that, `run` makes one for the call.
+Exit codes: the command's own; 125 Postern failed, 126 not executable, 127 not found.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the broker's daemon
+    Serve(Serve),
+    /// Run one command in a session of its own
+    Run(Run),
+    /// Run a command in a session
+    Exec(Exec),
+    /// List, make and end sessions
+    Sessions(Sessions),
+    /// List commands
+    Ps(Ps),
+    /// Print a command's output
+    Logs(Logs),
+    /// Send a signal to a command
+    Kill(Kill),
+    /// Copy a file into or out of a session (SESSION:PATH)
+    Cp(Cp),
+    /// Say what this machine can do, and how to get what is missing
+    Doctor(Doctor),
+    /// The broker of one `run`; started by it.
+    #[command(name = "__embedded", hide = true)]
+    Embedded(Embedded),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Driver {
+    Auto,
+    Qemu,
+    Process,
+}
+
+impl Driver {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Qemu => "qemu",
+            Self::Process => "process",
+        }
+    }
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Serve {
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:7070]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// How sandboxes are made [default: auto]
+    #[arg(long)]
+    pub(crate) driver: Option<Driver>,
+    /// Sockets, consoles, and what survives a restart
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where image names are looked up [default: images beside the executable]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Image of sessions that name none [default: debian]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) default_image: Option<String>,
+    /// Settings in TOML; flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Let in whoever can reach the port (loopback only)
+    #[arg(long)]
+    pub(crate) allow_anonymous: bool,
+}
+
+/// What a session can be given.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct SessionOptions {
+    /// How the sandbox is made
+    #[arg(long)]
+    pub(crate) driver: Option<Driver>,
+    /// Memory, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<u32>,
+    /// Virtual processors
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<u32>,
+    /// End the session after so many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) ttl: Option<u64>,
+    /// Size of the root file system, in MiB
+    #[arg(long, value_name = "MIB")]
+    pub(crate) root_size: Option<u32>,
+    /// Name of the sandbox
+    #[arg(long)]
+    pub(crate) hostname: Option<String>,
+    /// Give it a user-mode network (the guest then reaches the host's loopback)
+    #[arg(long)]
+    pub(crate) network: bool,
+}
+
+/// What a command can be given.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct CommandOptions {
+    /// Environment variable; without =VALUE, this process's own
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Working directory
+    #[arg(short = 'w', long, value_name = "DIR")]
+    pub(crate) cwd: Option<String>,
+    /// User, by name or UID[:GID]
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// End it after so many milliseconds
+    #[arg(long, value_name = "MS")]
+    pub(crate) timeout_ms: Option<u64>,
+    /// Hand this process's stdin on
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) session: SessionOptions,
+    #[command(flatten)]
+    pub(crate) command: CommandOptions,
+    /// Where image names are looked up, when this call makes its own broker
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Keep the session (with a daemon only) and print its id on stderr
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// A name below the images' directory, or oci:DIR[:TAG]
+    pub(crate) image: String,
+    /// Program and arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) argv: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    pub(crate) command: CommandOptions,
+    /// Do not wait: print the command's id and leave it running
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Session id, or its beginning
+    pub(crate) session: String,
+    /// Program and arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) argv: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sessions {
+    #[command(subcommand)]
+    pub(crate) action: Option<SessionsAction>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsAction {
+    /// List sessions
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a session and print its id
+    Create {
+        #[command(flatten)]
+        options: Box<SessionOptions>,
+        /// Environment of its commands
+        #[arg(short, long, value_name = "NAME[=VALUE]")]
+        env: Vec<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// A name below the images' directory, or oci:DIR[:TAG] [default: the broker's]
+        image: Option<String>,
+    },
+    /// End sessions
+    Rm {
+        /// Leave their commands no grace
+        #[arg(short, long)]
+        force: bool,
+        /// Session ids, or their beginnings
+        #[arg(required = true)]
+        sessions: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ps {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Session id, or its beginning [default: every session]
+    pub(crate) session: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputStream {
+    All,
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Logs {
+    /// Go on until the command exits
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// First byte
+    #[arg(long, default_value_t = 0, value_name = "OFFSET")]
+    pub(crate) from: u64,
+    /// Which stream
+    #[arg(long, default_value = "all")]
+    pub(crate) stream: OutputStream,
+    /// Session id, or its beginning
+    pub(crate) session: String,
+    /// Command id, or its beginning
+    pub(crate) command: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scope {
+    Process,
+    Group,
+    Tree,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Kill {
+    /// Name or number
+    #[arg(short, long, default_value = "TERM")]
+    pub(crate) signal: String,
+    /// Whom it goes to
+    #[arg(long, default_value = "tree")]
+    pub(crate) scope: Scope,
+    /// Session id, or its beginning
+    pub(crate) session: String,
+    /// Command id, or its beginning
+    pub(crate) command: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Cp {
+    /// Whose rights apply and who owns the copy, in the session
+    #[arg(short, long)]
+    pub(crate) user: Option<String>,
+    /// A local file, SESSION:PATH, or - for stdin
+    pub(crate) from: String,
+    /// A local file or directory, SESSION:PATH, or - for stdout
+    pub(crate) to: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Embedded {
+    /// A private directory of this broker
+    #[arg(long)]
+    pub(crate) dir: PathBuf,
+    #[arg(long)]
+    pub(crate) images: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Command {
+        let words = std::iter::once("postern").chain(line.iter().copied());
+        Args::try_parse_from(words).unwrap().command
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_flags() {
+        for line in [
+            &["run", "debian", "--", "bash", "-c", "exit 3", "--", "-x"][..],
+            &["run", "debian", "bash", "-c", "exit 3", "--", "-x"],
+        ] {
+            let Command::Run(run) = parse(line) else { panic!("{line:?}") };
+            assert_eq!(run.image, "debian");
+            assert_eq!(run.argv, ["bash", "-c", "exit 3", "--", "-x"], "{line:?}");
+        }
+        let Command::Run(run) =
+            parse(&["run", "-e", "A=b", "--memory", "512", "-i", "x", "--", "ls", "-e"])
+        else {
+            panic!("not a run")
+        };
+        assert_eq!(
+            (run.command.env, run.session.memory, run.command.interactive),
+            (vec!["A=b".to_owned()], Some(512), true)
+        );
+        assert_eq!(run.argv, ["ls", "-e"]);
+    }
+
+    #[test]
+    fn the_daemons_face() {
+        let line = "serve --listen 127.0.0.1:0 --driver process --data-dir /d --images /i --default-image busybox --config /c --allow-anonymous";
+        let words: Vec<_> = line.split(' ').collect();
+        let Command::Serve(serve) = parse(&words) else { panic!("not serve") };
+        assert_eq!(serve.listen.unwrap().port(), 0);
+        assert_eq!(serve.driver, Some(Driver::Process));
+        assert!(serve.allow_anonymous);
+    }
+
+    #[test]
+    fn wrong_lines_are_refused() {
+        for line in [
+            &["run", "debian"][..],
+            &["exec", "s"],
+            &["kill", "s"],
+            &["serve", "--driver", "x"],
+            &[],
+        ] {
+            let words = std::iter::once("postern").chain(line.iter().copied());
+            assert!(Args::try_parse_from(words).is_err(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn listings_take_json() {
+        let Command::Sessions(sessions) = parse(&["sessions", "--json"]) else { panic!("no") };
+        assert!(sessions.json && sessions.action.is_none());
+        let Command::Sessions(sessions) = parse(&["sessions", "ls", "--json"]) else {
+            panic!("no")
+        };
+        assert!(matches!(sessions.action, Some(SessionsAction::Ls { json: true })));
+    }
+}

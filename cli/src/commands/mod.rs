@@ -1,0 +1,14 @@
+//! The subcommands, one file each.
+
+pub(crate) mod cp;
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod kill;
+pub(crate) mod logs;
+pub(crate) mod ps;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod sessions;
+
+mod request;
+mod resolve;

@@ -1,0 +1,123 @@
+//! The daemon's settings: a file in TOML, and flags that win over it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use postern_broker::core::{Broker, BrokerBuilder, DriverChoice};
+use serde::Deserialize;
+
+use crate::args::{Driver, Serve};
+use crate::error::Error;
+
+/// Everything is optional; what is not known is refused, since a misspelt
+/// setting would be ignored in silence.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) driver: Option<String>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) images: Option<PathBuf>,
+    pub(crate) default_image: Option<String>,
+    #[serde(default)]
+    pub(crate) allow_anonymous: bool,
+    /// `postern-agent`.
+    pub(crate) agent: Option<PathBuf>,
+    /// `vmlinuz`.
+    pub(crate) kernel: Option<PathBuf>,
+    /// `initramfs.img`.
+    pub(crate) initramfs: Option<PathBuf>,
+}
+
+impl Config {
+    /// The file, if one is given, with the flags over it.
+    pub(crate) fn load(flags: Serve) -> Result<Self, Error> {
+        let file = flags.config.as_deref().map(Self::read).transpose()?.unwrap_or_default();
+        Ok(Self {
+            listen: flags.listen.or(file.listen),
+            driver: flags.driver.map(|driver| driver.as_str().to_owned()).or(file.driver),
+            data_dir: flags.data_dir.or(file.data_dir),
+            images: flags.images.or(file.images),
+            default_image: flags.default_image.or(file.default_image),
+            allow_anonymous: flags.allow_anonymous || file.allow_anonymous,
+            ..file
+        })
+    }
+
+    fn read(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path)
+            .map_err(Error::io(format!("reading the settings in {}", path.display())))?;
+        toml::from_str(&text)
+            .map_err(|e| Error::usage(format!("the settings in {}: {e}", path.display())))
+    }
+
+    /// A broker with these settings.
+    pub(crate) fn builder(&self) -> Result<BrokerBuilder, Error> {
+        let mut builder = Broker::builder().driver(self.driver_choice()?);
+        if let Some(dir) = &self.data_dir {
+            builder = builder.data_dir(dir);
+        }
+        if let Some(dir) = &self.images {
+            builder = builder.images_dir(dir);
+        }
+        if let Some(image) = &self.default_image {
+            builder = builder.default_image(image);
+        }
+        if let Some(path) = &self.agent {
+            builder = builder.agent(path);
+        }
+        if let Some(path) = &self.kernel {
+            builder = builder.kernel(path);
+        }
+        if let Some(path) = &self.initramfs {
+            builder = builder.initramfs(path);
+        }
+        Ok(builder)
+    }
+
+    fn driver_choice(&self) -> Result<DriverChoice, Error> {
+        match self.driver.as_deref() {
+            None => Ok(DriverChoice::Auto),
+            Some(name) if name == Driver::Auto.as_str() => Ok(DriverChoice::Auto),
+            Some(name) if name == Driver::Qemu.as_str() => Ok(DriverChoice::Qemu),
+            Some(name) if name == Driver::Process.as_str() => Ok(DriverChoice::Process),
+            Some(other) => {
+                Err(Error::usage(format!("driver must be auto, qemu or process, not {other}")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn load(text: &str, flags: Serve) -> Result<Config, Error> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Config::load(Serve { config: Some(file.path().to_owned()), ..flags })
+    }
+
+    #[test]
+    fn flags_win() {
+        let flags = Serve { driver: Some(Driver::Process), ..Serve::default() };
+        let config =
+            load("driver = \"qemu\"\nlisten = \"127.0.0.1:1\"\nagent = \"/a\"", flags).unwrap();
+        assert_eq!(config.driver_choice().unwrap(), DriverChoice::Process);
+        assert_eq!(config.listen.unwrap().port(), 1);
+        assert_eq!(config.agent.as_deref(), Some(Path::new("/a")));
+        assert!(!config.allow_anonymous);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        assert!(
+            load("drivr = \"qemu\"", Serve::default()).unwrap_err().to_string().contains("drivr")
+        );
+        assert!(load("driver = \"kvm\"", Serve::default()).unwrap().builder().is_err());
+        let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };
+        assert!(Config::load(missing).is_err());
+    }
+}
