@@ -14,8 +14,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The surface snapshot test reads the same descriptors that made the code.
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("agent.fds"), descriptors.encode_to_vec())?;
-    prost_build::Config::new()
-        .bytes(["."])
-        .compile_fds(descriptors)?;
+    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

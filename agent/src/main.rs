@@ -57,10 +57,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, String> {
         let name = name.to_string_lossy().into_owned();
         let value = args.next().ok_or_else(|| format!("{name} needs a value"))?;
         let text = value.to_string_lossy().into_owned();
-        let number = || {
-            text.parse()
-                .map_err(|_| format!("{name}: {text} is no number"))
-        };
+        let number = || text.parse().map_err(|_| format!("{name}: {text} is no number"));
         match name.as_str() {
             "--dir" => sandbox.dir = value.into(),
             "--root-mb" => sandbox.root_mb = Some(number()?),

@@ -83,10 +83,7 @@ impl Error {
 
     /// A field of the request is wrong.
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
-        Self {
-            field: Some(field.to_owned()),
-            ..Self::new(Code::InvalidArgument, message)
-        }
+        Self { field: Some(field.to_owned()), ..Self::new(Code::InvalidArgument, message) }
     }
 
     /// Adds the guest's errno.
@@ -167,14 +164,39 @@ macro_rules! wire_enum {
 }
 pub(crate) use wire_enum;
 
-wire_enum!(Code, Code, "code", [
-    NotFound, AlreadyExists, InvalidArgument, PermissionDenied, ResourceExhausted,
-    FailedPrecondition, DeadlineExceeded, OutOfRange, Unavailable, Internal,
-]);
-wire_enum!(SpawnStage, SpawnStage, "stage", [
-    NotFound, NotExecutable, BadCwd, NoSuchUser, PtySetup, ResourceLimit, BadArguments,
-    Credentials, ProcessSetup,
-]);
+wire_enum!(
+    Code,
+    Code,
+    "code",
+    [
+        NotFound,
+        AlreadyExists,
+        InvalidArgument,
+        PermissionDenied,
+        ResourceExhausted,
+        FailedPrecondition,
+        DeadlineExceeded,
+        OutOfRange,
+        Unavailable,
+        Internal,
+    ]
+);
+wire_enum!(
+    SpawnStage,
+    SpawnStage,
+    "stage",
+    [
+        NotFound,
+        NotExecutable,
+        BadCwd,
+        NoSuchUser,
+        PtySetup,
+        ResourceLimit,
+        BadArguments,
+        Credentials,
+        ProcessSetup,
+    ]
+);
 
 impl Error {
     pub(crate) fn to_wire(&self) -> wire::Error {

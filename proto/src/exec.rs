@@ -410,7 +410,9 @@ impl Exit {
         let status = match (w.code, w.signal) {
             (Some(code), None) => ExitStatus::Code(byte("exit.code", code)?),
             (None, Some(signal)) => ExitStatus::Signal(byte("exit.signal", signal)?),
-            _ => return Err(DecodeError::Missing("exactly one of exit.code and exit.signal")),
+            _ => {
+                return Err(DecodeError::Missing("exactly one of exit.code and exit.signal"));
+            }
         };
         Ok(Self {
             status,

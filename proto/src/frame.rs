@@ -125,7 +125,10 @@ impl StreamHeader {
             KIND_MESSAGE => (StreamKind::Message, MAX_STREAM_MESSAGE),
             KIND_END => (StreamKind::End, MAX_STREAM_MESSAGE),
             other => {
-                return Err(DecodeError::BadValue { field: "stream frame kind", value: other.into() });
+                return Err(DecodeError::BadValue {
+                    field: "stream frame kind",
+                    value: other.into(),
+                });
             }
         };
         if usize::try_from(len).unwrap_or(usize::MAX) > max {

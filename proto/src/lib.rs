@@ -71,13 +71,7 @@ pub mod message;
 pub mod stream;
 
 /// Generated from the schema; stays inside this crate.
-#[allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated code"
-)]
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated code")]
 mod wire {
     include!(concat!(env!("OUT_DIR"), "/postern.agent.v1.rs"));
 }

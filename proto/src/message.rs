@@ -3,9 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::error::{DecodeError, Error};
-use crate::exec::{
-    CommandInfo, EnvVar, Exec, ExecResult, OutputChunk, OutputStream, SignalScope,
-};
+use crate::exec::{CommandInfo, EnvVar, Exec, ExecResult, OutputChunk, OutputStream, SignalScope};
 use crate::frame::{parse, put_frame};
 use crate::limits::MAX_CONTROL_FRAME;
 use crate::wire;
@@ -393,11 +391,9 @@ impl Reply {
                 commands: commands.iter().map(CommandInfo::to_wire).collect(),
                 more: *more,
             }),
-            Self::Stdin(s) => Body::Stdin(wire::StdinState {
-                accepted: s.accepted,
-                offset: s.offset,
-                eof: s.eof,
-            }),
+            Self::Stdin(s) => {
+                Body::Stdin(wire::StdinState { accepted: s.accepted, offset: s.offset, eof: s.eof })
+            }
             Self::Delivered(delivered) => {
                 Body::Delivered(wire::Delivered { delivered: *delivered })
             }

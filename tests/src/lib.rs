@@ -1,1 +1,3 @@
+//! The rigs that scenarios run on.
 
+pub mod raw;

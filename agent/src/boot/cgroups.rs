@@ -40,8 +40,7 @@ impl Cgroups {
             None => return None,
         };
         let made = top.and_then(|top| Self::below(&top));
-        made.inspect_err(|e| log.line(format_args!("no cgroups for commands: {e}")))
-            .ok()
+        made.inspect_err(|e| log.line(format_args!("no cgroups for commands: {e}"))).ok()
     }
 
     fn below(top: &OwnedFd) -> io::Result<Self> {
@@ -50,11 +49,7 @@ impl Cgroups {
         let workload = directory(top, "workload")?;
         let init = directory(&workload, "init")?;
         let commands = directory(&workload, "cmds")?;
-        Ok(Self {
-            workload,
-            init,
-            commands,
-        })
+        Ok(Self { workload, init, commands })
     }
 }
 
@@ -73,12 +68,7 @@ pub(super) fn join(cgroup: &OwnedFd) -> io::Result<()> {
 }
 
 pub(super) fn write(cgroup: &OwnedFd, file: &str, value: &str) -> io::Result<()> {
-    let fd = openat(
-        cgroup,
-        file,
-        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )?;
+    let fd = openat(cgroup, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     nix::unistd::write(&fd, value.as_bytes())?;
     debug_assert!(fd.as_raw_fd() > 2);
     Ok(())

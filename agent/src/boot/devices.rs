@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 
 use nix::mount::MsFlags;
 
@@ -23,9 +23,13 @@ const LINKS: [(&str, &str); 5] = [
     ("pts/ptmx", "ptmx"),
 ];
 
+/// An empty /dev.
+pub(super) fn mount(dev: &str) -> io::Result<()> {
+    mount_at("tmpfs", dev, MsFlags::MS_NOSUID, Some("mode=0755,size=64k"))
+}
+
 /// Fills `dev`, the workload's /dev, from the agent's own.
 pub(super) fn fill(dev: &str) -> io::Result<()> {
-    mount_at("tmpfs", dev, MsFlags::MS_NOSUID, Some("mode=0755,size=64k"))?;
     for node in NODES.iter().chain(&EXTRA) {
         let (source, target) = (format!("/dev/{node}"), format!("{dev}/{node}"));
         if fs::metadata(&source).is_err() {
@@ -43,14 +47,9 @@ pub(super) fn fill(dev: &str) -> io::Result<()> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let pts = format!("{dev}/pts");
     fs::create_dir(&pts)?;
-    mount_at(
-        "devpts",
-        &pts,
-        quiet,
-        Some("newinstance,ptmxmode=0666,mode=0620,gid=5"),
-    )
-    // Without the group tty mapped, terminals belong to their users alone.
-    .or_else(|_| mount_at("devpts", &pts, quiet, Some("newinstance,ptmxmode=0666")))?;
+    mount_at("devpts", &pts, quiet, Some("newinstance,ptmxmode=0666,mode=0620,gid=5"))
+        // Without the group tty mapped, terminals belong to their users alone.
+        .or_else(|_| mount_at("devpts", &pts, quiet, Some("newinstance,ptmxmode=0666")))?;
     let shm = format!("{dev}/shm");
     fs::create_dir(&shm)?;
     mount_at("tmpfs", &shm, quiet | MsFlags::MS_NODEV, Some("mode=1777"))?;
@@ -58,5 +57,5 @@ pub(super) fn fill(dev: &str) -> io::Result<()> {
     fs::create_dir(&mqueue)?;
     // A kernel without POSIX message queues is no reason to stop.
     let _ = mount_at("mqueue", &mqueue, quiet | MsFlags::MS_NODEV, None);
-    fs::set_permissions(dev, fs::Permissions::from_mode(0o755))
+    Ok(())
 }

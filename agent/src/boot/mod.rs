@@ -104,9 +104,7 @@ fn boot(place: Place, log: Log) -> io::Result<Guest> {
     }
     let (listener, cgroup) = match place {
         Place::Machine => (crate::sys::net::vsock_listener(params.port)?, None),
-        Place::Sandbox {
-            listener, cgroup, ..
-        } => (listener, cgroup),
+        Place::Sandbox { listener, cgroup, .. } => (listener, cgroup),
     };
     let cgroups = Cgroups::make(is_machine, cgroup, log);
     params.apply(log);
@@ -116,20 +114,7 @@ fn boot(place: Place, log: Log) -> io::Result<Guest> {
     }
     let root = roots::make_workload_root(params.root_bytes)?;
     let workload = Workload::start(cgroups.as_ref())?;
-    step(
-        "hiding the agent's memory",
-        set_undumpable().map_err(Into::into),
-    )?;
+    step("hiding the agent's memory", set_undumpable().map_err(Into::into))?;
     let boot_id = crate::serve::new_id()?;
-    Ok(Guest {
-        listener,
-        root,
-        workload,
-        cgroups,
-        params,
-        boot_id,
-        reset_oom,
-        init_start_us,
-        log,
-    })
+    Ok(Guest { listener, root, workload, cgroups, params, boot_id, reset_oom, init_start_us, log })
 }

@@ -17,11 +17,7 @@ pub(super) fn load_all(log: Log) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e),
     };
-    for name in list
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-    {
+    for name in list.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
         let loaded = File::open(format!("/modules/{name}"))
             .and_then(|file| Ok(crate::sys::process::load_module(&file)?));
         if let Err(e) = loaded {

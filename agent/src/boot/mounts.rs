@@ -48,9 +48,5 @@ pub(super) fn machine() -> io::Result<()> {
 
 /// CONFIG_DEVTMPFS_MOUNT may have done it.
 fn already_there(e: io::Error) -> io::Result<()> {
-    if std::path::Path::new("/dev/null").exists() {
-        Ok(())
-    } else {
-        Err(e)
-    }
+    if std::path::Path::new("/dev/null").exists() { Ok(()) } else { Err(e) }
 }

@@ -56,9 +56,7 @@ impl Params {
     /// `postern.NAME=VALUE` words; what is not understood is left to others.
     fn parse(&mut self, line: &str) {
         for word in line.split_whitespace() {
-            let Some((name, value)) = word
-                .strip_prefix("postern.")
-                .and_then(|w| w.split_once('='))
+            let Some((name, value)) = word.strip_prefix("postern.").and_then(|w| w.split_once('='))
             else {
                 continue;
             };
@@ -85,12 +83,7 @@ mod tests {
 
     #[test]
     fn words_of_others_are_left_alone() {
-        let mut params = Params {
-            port: 1,
-            doorbell: None,
-            root_bytes: 0,
-            hostname: String::new(),
-        };
+        let mut params = Params { port: 1, doorbell: None, root_bytes: 0, hostname: String::new() };
         params.parse("quiet postern.port=7 postern.port=x postern.doorbell=9 root=/dev/vda\n");
         assert_eq!((params.port, params.doorbell), (7, Some(9)));
     }

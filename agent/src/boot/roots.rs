@@ -46,15 +46,8 @@ pub(super) fn make_workload_root(bytes: u64) -> io::Result<OwnedFd> {
 /// A root of the sandbox's own with nothing of the host in it but the devices
 /// that every program needs.
 pub(super) fn make_sandbox_root(at: &Path, devices: &[&str]) -> io::Result<()> {
-    let at_text = at
-        .to_str()
-        .ok_or_else(|| io::Error::other("the directory is not UTF-8"))?;
-    mount_at(
-        "tmpfs",
-        at_text,
-        MsFlags::MS_NOSUID,
-        Some("mode=0755,size=16m"),
-    )?;
+    let at_text = at.to_str().ok_or_else(|| io::Error::other("the directory is not UTF-8"))?;
+    mount_at("tmpfs", at_text, MsFlags::MS_NOSUID, Some("mode=0755,size=16m"))?;
     for dir in ["dev", "proc", "sys", "run", "run/postern", "old"] {
         fs::create_dir(at.join(dir))?;
     }
@@ -64,12 +57,7 @@ pub(super) fn make_sandbox_root(at: &Path, devices: &[&str]) -> io::Result<()> {
         bind(&format!("/dev/{device}"), &target)?;
     }
     chdir(at)?;
-    mount_at(
-        "proc",
-        "proc",
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        None,
-    )?;
+    mount_at("proc", "proc", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)?;
     // Needs a network namespace of its own, and is missed by few. Both before the
     // host's are out of sight: the kernel wants to see one to allow another.
     let quiet = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

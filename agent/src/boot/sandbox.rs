@@ -51,18 +51,12 @@ pub fn enter(args: SandboxArgs) -> io::Result<()> {
     fs::create_dir_all(&root).map_err(doing(format!("making {}", root.display())))?;
     let cgroup = HostCgroup::make(&args.dir);
     let (go, wait_for_go) = UnixStream::pair()?;
-    let flags = NAMESPACES
-        .into_iter()
-        .fold(CloneFlags::empty(), |all, flag| all | flag);
+    let flags = NAMESPACES.into_iter().fold(CloneFlags::empty(), |all, flag| all | flag);
     let forked = fork_into(flags).map_err(|e| doing("making the namespaces".into())(e.into()))?;
     match forked {
         Fork::Child => {
             drop(go);
-            let place = Place::Sandbox {
-                listener,
-                args,
-                cgroup: cgroup.map(|c| c.fd),
-            };
+            let place = Place::Sandbox { listener, args, cgroup: cgroup.map(|c| c.fd) };
             let result = become_init(wait_for_go, &root).and_then(|()| in_sandbox(place));
             if let Err(e) = &result {
                 let _ = writeln!(io::stderr(), "postern-agent: {e}");
@@ -169,29 +163,13 @@ impl HostCgroup {
         fs::create_dir_all(&mount)?;
         unshare(CloneFlags::CLONE_NEWNS)?;
         make_private()?;
-        let target = mount
-            .to_str()
-            .ok_or_else(|| io::Error::other("not UTF-8"))?;
-        mount_at(
-            "cgroup2",
-            target,
-            MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
-            None,
-        )?;
+        let target = mount.to_str().ok_or_else(|| io::Error::other("not UTF-8"))?;
+        mount_at("cgroup2", target, MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, None)?;
         let own = fs::read_to_string("/proc/self/cgroup")?;
-        let own = own
-            .lines()
-            .find_map(|l| l.strip_prefix("0::/"))
-            .unwrap_or("")
-            .to_owned();
-        let path = mount
-            .join(own)
-            .join(format!("postern-{}", std::process::id()));
+        let own = own.lines().find_map(|l| l.strip_prefix("0::/")).unwrap_or("").to_owned();
+        let path = mount.join(own).join(format!("postern-{}", std::process::id()));
         fs::create_dir(&path)?;
-        Ok(Self {
-            fd: File::open(&path)?.into(),
-            path,
-        })
+        Ok(Self { fd: File::open(&path)?.into(), path })
     }
 
     /// Everything in it is dead: the pid namespace has ended.

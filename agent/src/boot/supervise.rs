@@ -45,26 +45,16 @@ impl Supervisor {
         // Ctrl-Alt-Del as a signal to us (reboot(2)); a sandbox may not ask.
         let _ = set_cad_enabled(false);
         let (serve, orders) = start(&guest)?;
-        Ok(Self {
-            guest,
-            serve,
-            orders,
-            started: Instant::now(),
-            deadline: None,
-        })
+        Ok(Self { guest, serve, orders, started: Instant::now(), deadline: None })
     }
 
     /// Returns when the guest is to end.
     pub(super) fn run(mut self) -> io::Result<()> {
         let set = SigSet::all();
         loop {
-            let left = self
-                .deadline
-                .map(|d| d.saturating_duration_since(Instant::now()));
+            let left = self.deadline.map(|d| d.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                self.guest
-                    .log
-                    .line(format_args!("the shutdown took too long"));
+                self.guest.log.line(format_args!("the shutdown took too long"));
                 return Ok(());
             }
             let Some(caught) = wait_signal(&set, left)? else {
@@ -103,9 +93,7 @@ impl Supervisor {
             };
             let Some(pid) = status.pid() else { continue };
             if pid == self.guest.workload.pid {
-                self.guest
-                    .log
-                    .line(format_args!("the workload's init is gone: {status:?}"));
+                self.guest.log.line(format_args!("the workload's init is gone: {status:?}"));
                 return Ok(Verdict::End);
             }
             if pid != self.serve {
@@ -122,9 +110,7 @@ impl Supervisor {
     /// Its commands have lost their keeper: they end with it, and are never
     /// reported as anything but lost.
     fn restart(&mut self, status: WaitStatus) -> io::Result<()> {
-        self.guest
-            .log
-            .line(format_args!("serve died, and is started again: {status:?}"));
+        self.guest.log.line(format_args!("serve died, and is started again: {status:?}"));
         if let Some(cgroups) = &self.guest.cgroups {
             let _ = super::cgroups::write(&cgroups.commands, "cgroup.kill", "1");
         }
@@ -164,11 +150,7 @@ fn inherit(guest: &Guest, orders: UnixStream) -> io::Result<Inherited> {
     set_name(c"postern-serve");
     // Without its init the serving process has nobody to serve.
     crate::sys::process::die_with_parent(libc::SIGKILL)?;
-    let commands = guest
-        .cgroups
-        .as_ref()
-        .map(|c| c.commands.try_clone())
-        .transpose()?;
+    let commands = guest.cgroups.as_ref().map(|c| c.commands.try_clone()).transpose()?;
     Ok(Inherited {
         listener: guest.listener.try_clone()?,
         root: guest.root.try_clone()?,

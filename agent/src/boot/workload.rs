@@ -4,7 +4,7 @@
 //! own, and from then on does nothing but reap. It holds nothing of the agent's.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
@@ -43,11 +43,16 @@ impl Workload {
         let own_pids = fs::File::open("/proc/self/ns/pid")?;
         // Only the next children are affected; serve must not be among them.
         unshare(CloneFlags::CLONE_NEWPID)?;
-        let forked = crate::sys::process::fork_single();
-        setns(&own_pids, CloneFlags::CLONE_NEWPID)?;
-        match forked? {
-            ForkResult::Parent { child } => Ok(Self { pid: child, socket }),
-            ForkResult::Child => {
+        match crate::sys::process::fork_single() {
+            Ok(ForkResult::Parent { child }) => {
+                setns(&own_pids, CloneFlags::CLONE_NEWPID)?;
+                drop(theirs);
+                // Before it has said so, its namespaces are still ours.
+                (&socket).read_exact(&mut [0])?;
+                Ok(Self { pid: child, socket })
+            }
+            Err(errno) => Err(errno.into()),
+            Ok(ForkResult::Child) => {
                 drop((socket, own_pids));
                 let code = match run(cgroups, theirs) {
                     Ok(never) => match never {},
@@ -82,8 +87,12 @@ fn run(cgroups: Option<&Cgroups>, socket: UnixStream) -> io::Result<Never> {
         join(&cgroups.init)?;
     }
     make_private()?;
+    (&socket).write_all(b"\n")?;
     let mut word = String::new();
-    BufReader::new(&socket).read_line(&mut word)?;
+    if BufReader::new(&socket).read_line(&mut word)? == 0 {
+        // The guest ended before it had an image.
+        crate::sys::process::exit_now(0);
+    }
     match enter(cgroups.is_some()) {
         Ok(()) => writeln!(&socket, "ok")?,
         Err(e) => {
@@ -104,7 +113,9 @@ fn enter(with_cgroups: bool) -> io::Result<()> {
     let proc = Target::open(root, "proc")?;
     let sys = Target::open(root, "sys")?;
     let dev = Target::open(root, "dev")?;
-    devices::fill(&dev.path())?;
+    devices::mount(&dev.path())?;
+    // Opened anew: the first descriptor is of what lies below the mount.
+    devices::fill(&Target::open(root, "dev")?.path())?;
     if mount_at("sysfs", &sys.path(), quiet | MsFlags::MS_RDONLY, None).is_ok() && with_cgroups {
         let sys = Target::open(root, "sys/fs/cgroup")?;
         mount_at("cgroup2", &sys.path(), quiet, None)?;
@@ -152,10 +163,7 @@ fn close_all() {
     crate::sys::process::close_from(0);
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the reaper of the workload's orphans"
-)]
+#[allow(clippy::disallowed_methods, reason = "the reaper of the workload's orphans")]
 fn reap() -> io::Result<Never> {
     let set = SigSet::all();
     loop {

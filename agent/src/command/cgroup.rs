@@ -38,11 +38,7 @@ impl CgroupPool {
     /// `base` is the directory for the commands; None where the kernel has no
     /// cgroup v2, and then commands have none.
     pub fn new(base: Option<OwnedFd>) -> Self {
-        Self {
-            base,
-            next: Cell::new(0),
-            ready: RefCell::default(),
-        }
+        Self { base, next: Cell::new(0), ready: RefCell::default() }
     }
 
     /// Commands have cgroups.
@@ -72,9 +68,7 @@ impl CgroupPool {
                 Err(errno) => return Err(errno),
             }
             let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let cgroup = Cgroup {
-                dir: openat(base, name.as_str(), flags, Mode::empty())?,
-            };
+            let cgroup = Cgroup { dir: openat(base, name.as_str(), flags, Mode::empty())? };
             if !cgroup.is_populated() {
                 return Ok(cgroup);
             }
@@ -105,10 +99,7 @@ impl CgroupPool {
 impl Cgroup {
     /// For clone3(2).
     pub(super) fn fd(&self) -> Result<OwnedFd, Errno> {
-        self.dir
-            .as_fd()
-            .try_clone_to_owned()
-            .map_err(|_| Errno::EMFILE)
+        self.dir.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)
     }
 
     /// SIGKILL for every process in it, also for those that are being born.
@@ -130,36 +121,21 @@ impl Cgroup {
     }
 
     fn event(&self, line: &str) -> bool {
-        self.read("cgroup.events")
-            .is_ok_and(|text| text.lines().any(|l| l == line))
+        self.read("cgroup.events").is_ok_and(|text| text.lines().any(|l| l == line))
     }
 
     /// The pids in it, in the agent's pid namespace.
     pub(super) fn pids(&self) -> Result<Vec<i32>, Errno> {
-        Ok(self
-            .read("cgroup.procs")?
-            .lines()
-            .filter_map(|l| l.parse().ok())
-            .collect())
+        Ok(self.read("cgroup.procs")?.lines().filter_map(|l| l.parse().ok()).collect())
     }
 
     fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
-        let fd = openat(
-            &self.dir,
-            file,
-            OFlag::O_WRONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
+        let fd = openat(&self.dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         nix::unistd::write(&fd, value.as_bytes()).map(drop)
     }
 
     fn read(&self, file: &str) -> Result<String, Errno> {
-        let fd = openat(
-            &self.dir,
-            file,
-            OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-            Mode::empty(),
-        )?;
+        let fd = openat(&self.dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut text = Vec::new();
         let mut buf = [0; 4096];
         while text.len() < MAX_FILE {

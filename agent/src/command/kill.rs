@@ -44,21 +44,17 @@ fn check(number: i32) -> Result<i32, Error> {
     if (1..=last).contains(&number) {
         return Ok(number);
     }
-    Err(Error::invalid(
-        "signal",
-        format!("{number} is no signal (1 to {last})"),
-    ))
+    Err(Error::invalid("signal", format!("{number} is no signal (1 to {last})")))
 }
 
 fn delivered(result: Result<(), Errno>) -> Result<bool, Error> {
     match result {
         Ok(()) => Ok(true),
         Err(Errno::ESRCH) => Ok(false),
-        Err(errno) => Err(Error::new(
-            Code::PermissionDenied,
-            format!("sending the signal: {}", errno.desc()),
-        )
-        .with_errno(errno as i32)),
+        Err(errno) => {
+            Err(Error::new(Code::PermissionDenied, format!("sending the signal: {}", errno.desc()))
+                .with_errno(errno as i32))
+        }
     }
 }
 

@@ -68,18 +68,12 @@ impl Life {
             let _ = self.pidfd.readable().await;
             return;
         };
-        if tokio::time::timeout(after, self.pidfd.readable())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(after, self.pidfd.readable()).await.is_ok() {
             return;
         }
         command.timed_out.set(true);
         let _ = kill::signal(state, command, libc::SIGTERM, SignalScope::Tree).await;
-        if tokio::time::timeout(self.timeout.grace, self.pidfd.readable())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(self.timeout.grace, self.pidfd.readable()).await.is_ok() {
             return;
         }
         let _ = kill::signal(state, command, libc::SIGKILL, SignalScope::Tree).await;

@@ -28,10 +28,7 @@ pub struct Prepared {
 /// Checks the request's own form: what is wrong here never becomes a command.
 pub fn check(exec: &Exec) -> Result<(), Error> {
     if exec.command_id.is_empty() || exec.command_id.len() > MAX_ID {
-        return Err(Error::invalid(
-            "command_id",
-            format!("it must have 1 to {MAX_ID} bytes"),
-        ));
+        return Err(Error::invalid("command_id", format!("it must have 1 to {MAX_ID} bytes")));
     }
     if exec.tty.is_some() {
         return Err(Error::invalid("tty", "terminals are not supported yet"));
@@ -40,11 +37,7 @@ pub fn check(exec: &Exec) -> Result<(), Error> {
         return Err(bad_arguments("argv", "argv must begin with a program"));
     }
     let strings = exec.argv.iter().map(Bytes::len).sum::<usize>()
-        + exec
-            .env
-            .iter()
-            .map(|v| v.name.len() + v.value.len() + 2)
-            .sum::<usize>();
+        + exec.env.iter().map(|v| v.name.len() + v.value.len() + 2).sum::<usize>();
     if strings > MAX_EXEC_STRINGS {
         return Err(bad_arguments(
             "argv",
@@ -53,10 +46,7 @@ pub fn check(exec: &Exec) -> Result<(), Error> {
     }
     for var in &exec.env {
         if var.name.is_empty() || var.name.contains(&b'=') {
-            return Err(bad_arguments(
-                "env",
-                "a name must not be empty and has no `=`",
-            ));
+            return Err(bad_arguments("env", "a name must not be empty and has no `=`"));
         }
     }
     Ok(())
@@ -65,20 +55,10 @@ pub fn check(exec: &Exec) -> Result<(), Error> {
 /// Resolves user, environment, directory and program against the session.
 pub fn prepare(session: &Session, exec: &Exec) -> Result<Prepared, Error> {
     check(exec)?;
-    let spec = if exec.user.is_empty() {
-        &session.image.user
-    } else {
-        &exec.user
-    };
-    let user = session
-        .user_or_default(&exec.user)
-        .map_err(|e| user_error(spec, &e))?;
+    let spec = if exec.user.is_empty() { &session.image.user } else { &exec.user };
+    let user = session.user_or_default(&exec.user).map_err(|e| user_error(spec, &e))?;
     let env = session.environment(exec, &user);
-    let path = env
-        .iter()
-        .rev()
-        .find(|(n, _)| n == b"PATH")
-        .map(|(_, v)| v.clone());
+    let path = env.iter().rev().find(|(n, _)| n == b"PATH").map(|(_, v)| v.clone());
     let cwd = match (exec.cwd.as_str(), session.image.working_dir.as_str()) {
         ("", "") => "/",
         ("", image) => image,
@@ -89,9 +69,7 @@ pub fn prepare(session: &Session, exec: &Exec) -> Result<Prepared, Error> {
             Error::invalid("cwd", format!("{cwd} is not absolute")).with_stage(SpawnStage::BadCwd)
         );
     }
-    let env = env
-        .into_iter()
-        .map(|(n, v)| c_string("env", [n, v].join(&b'=')));
+    let env = env.into_iter().map(|(n, v)| c_string("env", [n, v].join(&b'=')));
     let argv = exec.argv.iter().map(|a| c_string("argv", a.to_vec()));
     Ok(Prepared {
         programs: candidates(&exec.argv[0], path.as_deref())?,

@@ -68,9 +68,7 @@ impl Drop for Awaited<'_> {
 }
 
 fn unix_ms() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -78,14 +76,8 @@ impl Command {
     pub(super) fn new(exec: &Exec) -> Self {
         let defaults = Limits::default();
         let limits = Limits {
-            window: exec
-                .window_bytes
-                .unwrap_or(defaults.window)
-                .clamp(1, MAX_WINDOW),
-            stretch: exec
-                .stretch_bytes
-                .unwrap_or(defaults.stretch)
-                .min(MAX_WINDOW),
+            window: exec.window_bytes.unwrap_or(defaults.window).clamp(1, MAX_WINDOW),
+            stretch: exec.stretch_bytes.unwrap_or(defaults.stretch).min(MAX_WINDOW),
             ..defaults
         };
         let mut log = Log::new(limits);
@@ -240,15 +232,11 @@ impl Command {
         let duration = self.finished.get().map_or(0, |t| {
             u64::try_from(t.duration_since(self.started).as_micros()).unwrap_or(u64::MAX)
         });
-        let (mut out, mut out_first) = (
-            log.stream_end(OutputStream::Stdout),
-            log.stream_first(OutputStream::Stdout),
-        );
+        let (mut out, mut out_first) =
+            (log.stream_end(OutputStream::Stdout), log.stream_first(OutputStream::Stdout));
         if log.stream_end(OutputStream::Pty) > 0 {
-            (out, out_first) = (
-                log.stream_end(OutputStream::Pty),
-                log.stream_first(OutputStream::Pty),
-            );
+            (out, out_first) =
+                (log.stream_end(OutputStream::Pty), log.stream_first(OutputStream::Pty));
         }
         CommandInfo {
             command_id: self.id.clone(),

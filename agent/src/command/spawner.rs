@@ -57,44 +57,30 @@ impl Spawner {
         let (jobs, queue) = mpsc::channel();
         let queue = Arc::new(Mutex::new(queue));
         let namespaces = Arc::new(namespaces);
-        let proc_dir = reset_oom
-            .then(|| File::open("/proc"))
-            .transpose()?
-            .map(Arc::new);
+        let proc_dir = reset_oom.then(|| File::open("/proc")).transpose()?.map(Arc::new);
         for _ in 0..SPAWNERS {
             let (queue, namespaces) = (Arc::clone(&queue), Arc::clone(&namespaces));
             let proc_dir = proc_dir.clone();
             let (ready, entered) = mpsc::channel();
-            std::thread::Builder::new()
-                .stack_size(THREAD_STACK)
-                .spawn(move || {
-                    let result = enter(&namespaces);
-                    let failed = result.is_err();
-                    let _ = ready.send(result);
-                    if !failed {
-                        serve(&queue, proc_dir.as_deref());
-                    }
-                })?;
-            entered
-                .recv()
-                .map_err(|_| io::Error::other("a spawner died at its start"))??;
+            std::thread::Builder::new().stack_size(THREAD_STACK).spawn(move || {
+                let result = enter(&namespaces);
+                let failed = result.is_err();
+                let _ = ready.send(result);
+                if !failed {
+                    serve(&queue, proc_dir.as_deref());
+                }
+            })?;
+            entered.recv().map_err(|_| io::Error::other("a spawner died at its start"))??;
         }
         Ok(Self { jobs })
     }
 
     /// Starts a program and waits until it runs or has failed to.
     pub async fn spawn(&self, plan: Plan) -> Result<Spawned, SpawnError> {
-        let failed = |errno| SpawnError {
-            step: Step::Clone,
-            errno,
-        };
+        let failed = |errno| SpawnError { step: Step::Clone, errno };
         let slot = Arc::new(PidfdSlot::default());
         let (done, mut result) = oneshot::channel();
-        let job = Job {
-            plan,
-            slot: Arc::clone(&slot),
-            done,
-        };
+        let job = Job { plan, slot: Arc::clone(&slot), done };
         self.jobs.send(job).map_err(|_| failed(Errno::ESRCH))?;
         loop {
             match tokio::time::timeout(WATCHDOG, &mut result).await {

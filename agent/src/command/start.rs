@@ -54,10 +54,7 @@ async fn try_start(
     let wants_stdin = !prepared.stdin.is_empty() || prepared.stdin_open;
     let (ends, stdio) =
         pipes(state, wants_stdin).map_err(|e| limit_error("making the pipes", e))?;
-    let cgroup = state
-        .cgroups
-        .take()
-        .map_err(|e| limit_error("making the cgroup", e))?;
+    let cgroup = state.cgroups.take().map_err(|e| limit_error("making the cgroup", e))?;
     let plan = Plan {
         programs: prepared.programs,
         argv: prepared.argv,
@@ -97,22 +94,15 @@ fn go(
     timeout: life::Timeout,
 ) -> Result<(), Error> {
     let failed = |e: std::io::Error| {
-        Error::new(
-            Code::ResourceExhausted,
-            format!("watching the process: {e}"),
-        )
-        .with_stage(SpawnStage::ResourceLimit)
+        Error::new(Code::ResourceExhausted, format!("watching the process: {e}"))
+            .with_stage(SpawnStage::ResourceLimit)
     };
     let pidfd = pidfd.try_clone().map_err(failed)?;
     let pidfd = watch(pidfd, tokio::io::Interest::READABLE).map_err(failed)?;
     let pidfd = Rc::new(pidfd);
     let stdout = ReadFromChild::new(ends.stdout, OutputStream::Stdout).map_err(failed)?;
     let stderr = ReadFromChild::new(ends.stderr, OutputStream::Stderr).map_err(failed)?;
-    let stdin = ends
-        .stdin
-        .map(WriteToChild::new)
-        .transpose()
-        .map_err(failed)?;
+    let stdin = ends.stdin.map(WriteToChild::new).transpose().map_err(failed)?;
     command.pidfd.replace(Some(Rc::clone(&pidfd)));
     command.open_pumps.set(2);
     command.state.replace(CommandState::Running);
@@ -122,11 +112,7 @@ fn go(
         Some(writer) => drop(spawn_local(writer.run(Rc::clone(command)))),
         None => command.stdin.borrow_mut().close(),
     }
-    let watch = life::Life {
-        pidfd,
-        pumps: [stdout, stderr],
-        timeout,
-    };
+    let watch = life::Life { pidfd, pumps: [stdout, stderr], timeout };
     spawn_local(watch.run(Rc::clone(state), Rc::clone(command)));
     Ok(())
 }
@@ -140,11 +126,7 @@ fn pipes(state: &State, wants_stdin: bool) -> Result<(Ends, [OwnedFd; 3]), Errno
     };
     let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC)?;
     let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC)?;
-    let ends = Ends {
-        stdin,
-        stdout: nonblocking(stdout)?,
-        stderr: nonblocking(stderr)?,
-    };
+    let ends = Ends { stdin, stdout: nonblocking(stdout)?, stderr: nonblocking(stderr)? };
     Ok((ends, [child_stdin, child_stdout, child_stderr]))
 }
 
@@ -155,12 +137,9 @@ fn nonblocking(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 fn limit_error(doing: &str, errno: Errno) -> Error {
-    Error::new(
-        Code::ResourceExhausted,
-        format!("{doing}: {}", errno.desc()),
-    )
-    .with_errno(errno as i32)
-    .with_stage(SpawnStage::ResourceLimit)
+    Error::new(Code::ResourceExhausted, format!("{doing}: {}", errno.desc()))
+        .with_errno(errno as i32)
+        .with_stage(SpawnStage::ResourceLimit)
 }
 
 /// What a failed step means to the caller.
@@ -173,21 +152,15 @@ fn spawn_error(e: SpawnError, program: &Bytes, cwd: &str) -> Error {
             SpawnStage::ResourceLimit,
             format!("starting {program}: {why}"),
         ),
-        (Step::Cwd, _) => (
-            Code::InvalidArgument,
-            SpawnStage::BadCwd,
-            format!("entering {cwd}: {why}"),
-        ),
-        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => (
-            Code::InvalidArgument,
-            SpawnStage::NotFound,
-            format!("{program}: no such program"),
-        ),
-        (Step::Exec, Errno::E2BIG) => (
-            Code::InvalidArgument,
-            SpawnStage::BadArguments,
-            format!("starting {program}: {why}"),
-        ),
+        (Step::Cwd, _) => {
+            (Code::InvalidArgument, SpawnStage::BadCwd, format!("entering {cwd}: {why}"))
+        }
+        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => {
+            (Code::InvalidArgument, SpawnStage::NotFound, format!("{program}: no such program"))
+        }
+        (Step::Exec, Errno::E2BIG) => {
+            (Code::InvalidArgument, SpawnStage::BadArguments, format!("starting {program}: {why}"))
+        }
         (Step::Exec, _) => (
             Code::InvalidArgument,
             SpawnStage::NotExecutable,
@@ -204,7 +177,5 @@ fn spawn_error(e: SpawnError, program: &Bytes, cwd: &str) -> Error {
             format!("starting {program} ({:?}): {why}", e.step),
         ),
     };
-    Error::new(code, message)
-        .with_stage(stage)
-        .with_errno(e.errno as i32)
+    Error::new(code, message).with_stage(stage).with_errno(e.errno as i32)
 }

@@ -79,14 +79,9 @@ impl Stdin {
     ) -> Result<StdinState, StdinError> {
         let offset = offset.unwrap_or(self.next);
         let Some(applied) = self.next.checked_sub(offset) else {
-            return Err(StdinError::Beyond {
-                expected: self.next,
-                given: offset,
-            });
+            return Err(StdinError::Beyond { expected: self.next, given: offset });
         };
-        let applied = usize::try_from(applied)
-            .unwrap_or(usize::MAX)
-            .min(data.len());
+        let applied = usize::try_from(applied).unwrap_or(usize::MAX).min(data.len());
         let fresh = data.len() - applied;
         let repeats_the_end = self.eof && eof && fresh == 0;
         if self.eof && !repeats_the_end && (fresh > 0 || eof) {
@@ -100,11 +95,7 @@ impl Stdin {
         if taken == fresh {
             self.eof |= eof;
         }
-        Ok(StdinState {
-            accepted: (applied + taken) as u64,
-            offset: self.next,
-            eof: self.eof,
-        })
+        Ok(StdinState { accepted: (applied + taken) as u64, offset: self.next, eof: self.eof })
     }
 
     fn push(&mut self, piece: Bytes) {
@@ -156,9 +147,7 @@ pub(super) struct WriteToChild {
 impl WriteToChild {
     pub(super) fn new(pipe: OwnedFd) -> std::io::Result<Self> {
         let interest = tokio::io::Interest::WRITABLE;
-        Ok(Self {
-            pipe: crate::sys::watch::watch(pipe, interest)?,
-        })
+        Ok(Self { pipe: crate::sys::watch::watch(pipe, interest)? })
     }
 
     pub(super) async fn run(self, command: Rc<Command>) {
@@ -191,32 +180,16 @@ mod tests {
     use super::*;
 
     fn state(accepted: u64, offset: u64, eof: bool) -> StdinState {
-        StdinState {
-            accepted,
-            offset,
-            eof,
-        }
+        StdinState { accepted, offset, eof }
     }
 
     #[test]
     fn a_repeated_write_is_applied_once() {
         let mut stdin = Stdin::new(Bytes::new(), true);
-        assert_eq!(
-            stdin.write(Some(0), Bytes::from("abc"), false),
-            Ok(state(3, 3, false))
-        );
-        assert_eq!(
-            stdin.write(Some(0), Bytes::from("abc"), false),
-            Ok(state(3, 3, false))
-        );
-        assert_eq!(
-            stdin.write(Some(1), Bytes::from("bcd"), true),
-            Ok(state(3, 4, true))
-        );
-        assert_eq!(
-            stdin.write(Some(1), Bytes::from("bcd"), true),
-            Ok(state(3, 4, true))
-        );
+        assert_eq!(stdin.write(Some(0), Bytes::from("abc"), false), Ok(state(3, 3, false)));
+        assert_eq!(stdin.write(Some(0), Bytes::from("abc"), false), Ok(state(3, 3, false)));
+        assert_eq!(stdin.write(Some(1), Bytes::from("bcd"), true), Ok(state(3, 4, true)));
+        assert_eq!(stdin.write(Some(1), Bytes::from("bcd"), true), Ok(state(3, 4, true)));
         let all: Vec<u8> = stdin.pieces.iter().flatten().copied().collect();
         assert_eq!(all, b"abcd");
     }
@@ -224,10 +197,7 @@ mod tests {
     #[test]
     fn a_hole_is_refused_and_nothing_changes() {
         let mut stdin = Stdin::new(Bytes::from("ab"), true);
-        let beyond = StdinError::Beyond {
-            expected: 2,
-            given: 3,
-        };
+        let beyond = StdinError::Beyond { expected: 2, given: 3 };
         assert_eq!(stdin.write(Some(3), Bytes::from("x"), true), Err(beyond));
         assert_eq!(stdin.offset(), 2);
         assert!(stdin.is_open());
@@ -238,29 +208,17 @@ mod tests {
         let mut stdin = Stdin::new(Bytes::new(), true);
         let big = Bytes::from(vec![1; MAX_BUFFERED + 10]);
         let max = MAX_BUFFERED as u64;
-        assert_eq!(
-            stdin.write(Some(0), big.clone(), true),
-            Ok(state(max, max, false))
-        );
+        assert_eq!(stdin.write(Some(0), big.clone(), true), Ok(state(max, max, false)));
         stdin.written(MAX_BUFFERED);
-        assert_eq!(
-            stdin.write(Some(0), big, true),
-            Ok(state(max + 10, max + 10, true))
-        );
+        assert_eq!(stdin.write(Some(0), big, true), Ok(state(max + 10, max + 10, true)));
     }
 
     #[test]
     fn after_the_end_nothing_is_taken() {
         let mut stdin = Stdin::new(Bytes::from("x"), false);
-        assert_eq!(
-            stdin.write(None, Bytes::from("y"), false),
-            Err(StdinError::Ended(1))
-        );
+        assert_eq!(stdin.write(None, Bytes::from("y"), false), Err(StdinError::Ended(1)));
         let mut stdin = Stdin::new(Bytes::new(), true);
         stdin.close();
-        assert_eq!(
-            stdin.write(None, Bytes::from("y"), false),
-            Err(StdinError::Closed(0))
-        );
+        assert_eq!(stdin.write(None, Bytes::from("y"), false), Err(StdinError::Closed(0)));
     }
 }

@@ -75,9 +75,7 @@ impl Table {
             return Err(TableError::Full);
         }
         let command = Rc::new(Command::new(exec));
-        self.by_id
-            .borrow_mut()
-            .insert(command.id.clone(), Rc::clone(&command));
+        self.by_id.borrow_mut().insert(command.id.clone(), Rc::clone(&command));
         if !command.idempotency_key.is_empty() {
             let key = command.idempotency_key.clone();
             self.by_key.borrow_mut().insert(key, Rc::clone(&command));
@@ -90,8 +88,7 @@ impl Table {
     /// A command came to its final state; true when it is time to sweep.
     pub fn ended(&self, command: &Command) -> bool {
         self.running.set(self.running.get().saturating_sub(1));
-        self.ended_bytes
-            .set(self.ended_bytes.get() + command.log.borrow().allocated());
+        self.ended_bytes.set(self.ended_bytes.get() + command.log.borrow().allocated());
         let ended = self.order.borrow().len() - self.running.get();
         self.ended_bytes.get() > MAX_ENDED_BYTES || ended > MAX_ENDED + SWEEP_SLACK
     }
@@ -109,35 +106,19 @@ impl Table {
 
     /// A page, and whether there is more after it.
     pub fn page(&self, after: &str, limit: u32) -> (Vec<CommandInfo>, bool) {
-        let limit = if limit == 0 {
-            MAX_LISTED
-        } else {
-            limit.min(MAX_LISTED)
-        } as usize;
+        let limit = if limit == 0 { MAX_LISTED } else { limit.min(MAX_LISTED) } as usize;
         let order = self.order.borrow();
         let start = match after {
             "" => 0,
-            id => order
-                .iter()
-                .position(|c| c.id == id)
-                .map_or(order.len(), |i| i + 1),
+            id => order.iter().position(|c| c.id == id).map_or(order.len(), |i| i + 1),
         };
-        let page = order[start..]
-            .iter()
-            .take(limit)
-            .map(|c| c.info())
-            .collect();
+        let page = order[start..].iter().take(limit).map(|c| c.info()).collect();
         (page, order.len() - start > limit)
     }
 
     /// Those that are not over.
     pub fn live(&self) -> Vec<Rc<Command>> {
-        self.order
-            .borrow()
-            .iter()
-            .filter(|c| !c.is_final())
-            .cloned()
-            .collect()
+        self.order.borrow().iter().filter(|c| !c.is_final()).cloned().collect()
     }
 
     /// Forgets what is old or too much, and hands every command that is over to
@@ -152,9 +133,7 @@ impl Table {
             over(command);
             ended += 1;
             bytes += command.log.borrow().allocated();
-            let age = command
-                .finished_at()
-                .map_or(Duration::ZERO, |t| now.duration_since(t));
+            let age = command.finished_at().map_or(Duration::ZERO, |t| now.duration_since(t));
             let too_much = ended > MAX_ENDED || bytes > MAX_ENDED_BYTES || age > KEEP;
             if too_much && command.is_closed() && !command.is_read() {
                 bytes -= command.log.borrow().allocated();
@@ -166,9 +145,7 @@ impl Table {
             return;
         }
         self.by_id.borrow_mut().retain(|id, _| !forget.contains(id));
-        self.by_key
-            .borrow_mut()
-            .retain(|_, c| !forget.contains(&c.id));
+        self.by_key.borrow_mut().retain(|_, c| !forget.contains(&c.id));
         order.retain(|c| !forget.contains(&c.id));
     }
 }

@@ -10,26 +10,17 @@ const MAX_HOSTNAME: usize = 64;
 pub(super) fn handle(state: &State, configure: Configure) -> Result<Reply, Error> {
     let name = &configure.hostname;
     if name.len() > MAX_HOSTNAME || name.contains(['/', '\0']) {
-        return Err(Error::invalid(
-            "hostname",
-            format!("{name:?} is no host name"),
-        ));
+        return Err(Error::invalid("hostname", format!("{name:?} is no host name")));
     }
     for var in &configure.env {
         if var.name.is_empty() || var.name.contains(&b'=') || var.name.contains(&0) {
-            return Err(Error::invalid(
-                "env",
-                "a name must not be empty and has no `=` or NUL",
-            ));
+            return Err(Error::invalid("env", "a name must not be empty and has no `=` or NUL"));
         }
     }
     if !name.is_empty() {
         nix::unistd::sethostname(name).map_err(|errno| {
-            Error::new(
-                Code::Internal,
-                format!("setting the host name: {}", errno.desc()),
-            )
-            .with_errno(errno as i32)
+            Error::new(Code::Internal, format!("setting the host name: {}", errno.desc()))
+                .with_errno(errno as i32)
         })?;
     }
     state.reconfigure(configure)?;

@@ -12,11 +12,7 @@ use crate::serve::State;
 
 pub(super) async fn handle(state: &Rc<State>, exec: Exec) -> Result<Reply, Error> {
     let limit = (exec.inline_limit as usize).min(MAX_INLINE_OUTPUT);
-    let wish = Wish {
-        wait: exec.wait,
-        lossless: exec.lossless,
-        limit,
-    };
+    let wish = Wish { wait: exec.wait, lossless: exec.lossless, limit };
     if let Some(command) = state.table.existing(&exec) {
         return answer(&command, wish, true).await;
     }
@@ -59,9 +55,7 @@ async fn answer(command: &Rc<Command>, wish: Wish, existing: bool) -> Result<Rep
     let mut hold = Hold::new(command, (wish.wait && wish.lossless).then_some(0));
     if wish.wait {
         let _awaited = command.awaited();
-        command
-            .until(|c| c.is_final() || is_more(c, wish.limit))
-            .await;
+        command.until(|c| c.is_final() || is_more(c, wish.limit)).await;
     } else {
         // One that was asked for before may still be on its way.
         command.until(|c| !c.is_starting()).await;
@@ -81,11 +75,7 @@ async fn answer(command: &Rc<Command>, wish: Wish, existing: bool) -> Result<Rep
         hold.release();
     }
     drop(hold);
-    Ok(Reply::Exec(Box::new(ExecResult {
-        command: info,
-        output,
-        existing,
-    })))
+    Ok(Reply::Exec(Box::new(ExecResult { command: info, output, existing })))
 }
 
 /// More than the reply may carry, or a log that waits for its reader.

@@ -33,13 +33,7 @@ pub(super) async fn serve(conn: Conn, follow: Follow, state: &Rc<State>) -> Resu
     let mut frame = BytesMut::new();
     StreamReply::Follow(Box::new(command.info())).encode(&mut frame)?;
     let hold = Hold::new(&command, follow.lossless.then_some(cursor.offset()));
-    let reader = Reader {
-        command: &command,
-        follow: &follow,
-        cursor,
-        hold,
-        told_exit: false,
-    };
+    let reader = Reader { command: &command, follow: &follow, cursor, hold, told_exit: false };
     reader.run(conn, frame).await
 }
 
@@ -87,10 +81,7 @@ impl<'a> Hold<'a> {
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         if let Some(id) = self.id {
-            self.command
-                .log
-                .borrow_mut()
-                .broke_off(id, Instant::now() + READER_GRACE);
+            self.command.log.borrow_mut().broke_off(id, Instant::now() + READER_GRACE);
             // The pumps must learn of the new deadline.
             self.command.room.notify_waiters();
         }
@@ -190,12 +181,7 @@ impl Reader<'_> {
         }
         let log = self.command.log.borrow();
         match log.next(&mut self.cursor, Log::MAX_PIECE) {
-            Next::Data {
-                stream,
-                offset,
-                stream_offset,
-                bytes,
-            } => {
+            Next::Data { stream, offset, stream_offset, bytes } => {
                 let mut len = bytes.len();
                 if let Some(left) = self.left_before_exit() {
                     len = len.min(left);
@@ -224,12 +210,7 @@ impl Reader<'_> {
             }
             Next::Gap { from, to } => {
                 log.skip_gap(&mut self.cursor);
-                let gap = StreamHeader {
-                    kind: StreamKind::Gap,
-                    len: 0,
-                    offset: from,
-                    aux: to,
-                };
+                let gap = StreamHeader { kind: StreamKind::Gap, len: 0, offset: from, aux: to };
                 out.extend_from_slice(&gap.encode());
                 Ok(Step::More)
             }

@@ -32,14 +32,7 @@ fn memory() -> (u64, u64) {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let field = |name: &str| {
         let line = text.lines().find_map(|l| l.strip_prefix(name))?;
-        line.split_whitespace()
-            .next()?
-            .parse::<u64>()
-            .ok()
-            .map(|kib| kib << 10)
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
     };
-    (
-        field("MemTotal:").unwrap_or(0),
-        field("MemAvailable:").unwrap_or(0),
-    )
+    (field("MemTotal:").unwrap_or(0), field("MemAvailable:").unwrap_or(0))
 }

@@ -36,30 +36,20 @@ pub(crate) async fn handle(state: &Rc<State>, request: Request) -> Result<Reply,
         Request::Exec(exec) => exec::handle(state, *exec).await,
         Request::GetCommand { command_id } => get_command::handle(state, &command_id),
         Request::ListCommands { after, limit } => Ok(list_commands::handle(state, &after, limit)),
-        Request::WaitCommand {
-            command_id,
-            timeout_ms,
-            until_closed,
-        } => wait_command::handle(state, &command_id, timeout_ms, until_closed).await,
+        Request::WaitCommand { command_id, timeout_ms, until_closed } => {
+            wait_command::handle(state, &command_id, timeout_ms, until_closed).await
+        }
         Request::WriteStdin(write) => write_stdin::handle(state, write),
-        Request::Signal {
-            command_id,
-            signal,
-            scope,
-        } => signal::handle(state, &command_id, signal, scope).await,
+        Request::Signal { command_id, signal, scope } => {
+            signal::handle(state, &command_id, signal, scope).await
+        }
         Request::AckOutput { command_id, offset } => ack_output::handle(state, &command_id, offset),
-        Request::ReadOutput {
-            command_id,
-            from,
-            only,
-            max_bytes,
-        } => read_output::handle(state, &command_id, from, only, max_bytes),
+        Request::ReadOutput { command_id, from, only, max_bytes } => {
+            read_output::handle(state, &command_id, from, only, max_bytes)
+        }
         Request::GetInfo => Ok(get_info::handle(state)),
         Request::Shutdown { grace_ms } => shutdown::handle(state, grace_ms).await,
-        Request::Unknown => Err(Error::invalid(
-            "body",
-            "this agent does not know the request",
-        )),
+        Request::Unknown => Err(Error::invalid("body", "this agent does not know the request")),
     }
 }
 

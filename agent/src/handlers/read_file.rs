@@ -29,9 +29,7 @@ pub(super) async fn serve(conn: Conn, read: ReadFile, state: &Rc<State>) -> Resu
         let mut buffer = buffer();
         let mut sent = 0;
         while sent < info.length {
-            let want = usize::try_from(info.length - sent)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len());
+            let want = usize::try_from(info.length - sent).unwrap_or(usize::MAX).min(buffer.len());
             match file.read(&mut buffer[..want]) {
                 Ok(0) => return stream.finish(&StreamEnd::Error(shrunk(sent, info.length))),
                 Ok(n) => {

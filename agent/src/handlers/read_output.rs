@@ -27,9 +27,7 @@ pub(super) fn handle(
         ..Error::new(Code::OutOfRange, message)
     };
     if from < first {
-        return Err(out_of_range(format!(
-            "offset {from} is gone, {first} is the first left"
-        )));
+        return Err(out_of_range(format!("offset {from} is gone, {first} is the first left")));
     }
     let mut cursor = log
         .cursor(from, only)
@@ -40,12 +38,7 @@ pub(super) fn handle(
     };
     let chunks = chunks(&log, &mut cursor, max);
     let next = cursor.position();
-    Ok(Reply::Output(Output {
-        chunks,
-        next,
-        end,
-        closed: log.is_closed(),
-    }))
+    Ok(Reply::Output(Output { chunks, next, end, closed: log.is_closed() }))
 }
 
 /// What is there from the cursor on, up to `max` bytes, neighbours joined.
@@ -54,22 +47,9 @@ pub(super) fn chunks(log: &Log, cursor: &mut Cursor, max: usize) -> Vec<OutputCh
     let mut left = max;
     while left > 0 && chunks.len() < MAX_CHUNKS {
         let (chunk, n) = match log.next(cursor, left) {
-            Next::Data {
-                stream,
-                offset,
-                stream_offset,
-                bytes,
-            } => {
+            Next::Data { stream, offset, stream_offset, bytes } => {
                 let data = Bytes::copy_from_slice(bytes);
-                (
-                    OutputChunk {
-                        stream,
-                        offset,
-                        stream_offset,
-                        data,
-                    },
-                    bytes.len(),
-                )
+                (OutputChunk { stream, offset, stream_offset, data }, bytes.len())
             }
             Next::Gap { .. } => {
                 log.skip_gap(cursor);

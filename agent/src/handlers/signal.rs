@@ -18,7 +18,5 @@ pub(super) async fn handle(
         .map_err(|_| Error::invalid("signal", format!("{signal} is no signal")))?;
     // A signal that comes while the process is being born is for it, too.
     command.until(|c| !c.is_starting()).await;
-    Ok(Reply::Delivered(
-        command::signal(state, &command, number, scope).await?,
-    ))
+    Ok(Reply::Delivered(command::signal(state, &command, number, scope).await?))
 }

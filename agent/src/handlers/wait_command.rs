@@ -14,13 +14,7 @@ pub(super) async fn handle(
 ) -> Result<Reply, Error> {
     let command = state.table.get(command_id)?;
     let _awaited = command.awaited();
-    let over = command.until(|c| {
-        if until_closed {
-            c.is_closed()
-        } else {
-            c.is_final()
-        }
-    });
+    let over = command.until(|c| if until_closed { c.is_closed() } else { c.is_final() });
     match timeout_ms {
         None => over.await,
         // What there is by then is the answer.

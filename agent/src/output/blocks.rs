@@ -36,11 +36,7 @@ impl Blocks {
     pub(super) fn spare_mut(&mut self, end: u64) -> &mut [u8] {
         if self.queue.back().is_none_or(|b| b.filled == b.bytes.len()) {
             let bytes = self.new_block();
-            self.queue.push_back(Block {
-                start: end,
-                bytes,
-                filled: 0,
-            });
+            self.queue.push_back(Block { start: end, bytes, filled: 0 });
         }
         match self.queue.back_mut() {
             Some(block) => &mut block.bytes[block.filled..],

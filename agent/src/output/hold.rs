@@ -26,11 +26,7 @@ impl Holds {
     /// A reader that is expected at `position` before `until`.
     pub(super) fn expect(&mut self, position: u64, until: Instant) {
         let id = self.new_id();
-        self.list.push(Hold {
-            id,
-            position,
-            until: Some(until),
-        });
+        self.list.push(Hold { id, position, until: Some(until) });
     }
 
     /// A reader is there. It takes over the hold of one that broke off: the
@@ -48,11 +44,7 @@ impl Holds {
             return hold.id;
         }
         let id = self.new_id();
-        self.list.push(Hold {
-            id,
-            position,
-            until: None,
-        });
+        self.list.push(Hold { id, position, until: None });
         id
     }
 

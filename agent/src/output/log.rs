@@ -22,11 +22,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            window: 1 << 20,
-            stretch: 32 << 20,
-            max_runs: 32 << 10,
-        }
+        Self { window: 1 << 20, stretch: 32 << 20, max_runs: 32 << 10 }
     }
 }
 
@@ -237,10 +233,7 @@ impl Log {
     /// `None` when `from` lies beyond what was written.
     pub fn cursor(&self, from: u64, only: Option<OutputStream>) -> Option<Cursor> {
         let Some(stream) = only else {
-            return (from <= self.end).then_some(Cursor {
-                offset: from,
-                only: None,
-            });
+            return (from <= self.end).then_some(Cursor { offset: from, only: None });
         };
         if from > self.stream_end(stream) {
             return None;
@@ -249,13 +242,8 @@ impl Log {
             .runs
             .iter()
             .find(|r| r.stream == stream && r.stream_end() > from)
-            .map_or(self.end, |r| {
-                r.offset + from.saturating_sub(r.stream_offset)
-            });
-        Some(Cursor {
-            offset,
-            only: Some((stream, from)),
-        })
+            .map_or(self.end, |r| r.offset + from.saturating_sub(r.stream_offset));
+        Some(Cursor { offset, only: Some((stream, from)) })
     }
 
     /// What comes next at `cursor`, at most `max` bytes.
@@ -271,20 +259,13 @@ impl Log {
         }
         let Some(run) = self.runs.get(index) else {
             cursor.offset = self.end;
-            return if self.closed {
-                Next::End
-            } else {
-                Next::Pending
-            };
+            return if self.closed { Next::End } else { Next::Pending };
         };
         // A filtered reader skips the other streams' runs.
         cursor.offset = cursor.offset.max(run.offset);
         let within = cursor.offset - run.offset;
         let bytes = self.blocks.at(cursor.offset);
-        let len = usize::try_from(run.len - within)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len())
-            .min(max);
+        let len = usize::try_from(run.len - within).unwrap_or(usize::MAX).min(bytes.len()).min(max);
         Next::Data {
             stream: run.stream,
             offset: cursor.position(),
@@ -392,9 +373,7 @@ impl Log {
             None => by_window,
             Some(slowest) => {
                 let by_stretch = slowest.saturating_sub(self.limits.stretch);
-                by_stretch
-                    .min(by_window)
-                    .min(self.acked.unwrap_or(u64::MAX))
+                by_stretch.min(by_window).min(self.acked.unwrap_or(u64::MAX))
             }
         };
         // Too many runs is too much memory: the oldest go, held or not; a hold

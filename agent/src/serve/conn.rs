@@ -51,10 +51,7 @@ impl Conn {
 
     /// Two ends of the same socket: what was read ahead stays with the first.
     pub fn split(self) -> (Self, Self) {
-        let second = Self {
-            socket: Rc::clone(&self.socket),
-            ahead: BytesMut::new(),
-        };
+        let second = Self { socket: Rc::clone(&self.socket), ahead: BytesMut::new() };
         (self, second)
     }
 
@@ -99,10 +96,7 @@ impl Conn {
 
     /// Returns when the peer has sent something or has ended.
     pub async fn readable(&self) -> io::Result<()> {
-        self.socket
-            .readable()
-            .await
-            .map(|mut ready| ready.retain_ready())
+        self.socket.readable().await.map(|mut ready| ready.retain_ready())
     }
 
     /// Takes and throws away what is there; false when the peer has ended.
@@ -171,9 +165,6 @@ impl Conn {
 
 fn poll_writable(fd: &OwnedFd) -> bool {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(
-        std::os::fd::AsFd::as_fd(fd),
-        PollFlags::POLLOUT,
-    )];
+    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(fd), PollFlags::POLLOUT)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }

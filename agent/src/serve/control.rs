@@ -44,17 +44,12 @@ async fn read(
         while in_flight.try_join_next().is_some() {}
         if in_flight.len() >= MAX_IN_FLIGHT {
             let error = Error::new(Code::ResourceExhausted, "too many requests are waiting");
-            outbox.send(&FromAgent::Reply {
-                id,
-                reply: Reply::Error(error),
-            });
+            outbox.send(&FromAgent::Reply { id, reply: Reply::Error(error) });
             continue;
         }
         let (state, outbox) = (Rc::clone(state), Rc::clone(outbox));
         in_flight.spawn_local(async move {
-            let reply = handlers::handle(&state, request)
-                .await
-                .unwrap_or_else(Reply::Error);
+            let reply = handlers::handle(&state, request).await.unwrap_or_else(Reply::Error);
             outbox.send(&FromAgent::Reply { id, reply });
         });
     }

@@ -33,16 +33,14 @@ pub(super) async fn greet(fd: OwnedFd, state: &Rc<State>) -> Result<(), ConnErro
         Purpose::Control => {
             let seat = state.take_control(theirs.epoch);
             let refusal = seat.as_ref().err().cloned();
-            conn.write_all(&encode(&ours(state, &theirs, refusal))?)
-                .await?;
+            conn.write_all(&encode(&ours(state, &theirs, refusal))?).await?;
             match seat {
                 Ok(seat) => control::serve(conn, state, &seat, Outbox::new()).await,
                 Err(_) => Ok(()),
             }
         }
         Purpose::Stream => {
-            conn.write_all(&encode(&ours(state, &theirs, None))?)
-                .await?;
+            conn.write_all(&encode(&ours(state, &theirs, None))?).await?;
             let silent = |_| ConnError::Deadline("its StreamOpen was due");
             let open = tokio::time::timeout(DEADLINE, conn.read_frame(MAX_OPEN_FRAME));
             let Some(frame) = open.await.map_err(silent)?? else {
@@ -77,10 +75,8 @@ fn encode(hello: &Hello) -> Result<BytesMut, ConnError> {
 pub(super) async fn ring_doorbell(port: Option<u32>) {
     let Some(port) = port else { return };
     // Connecting can take long where nobody listens, and has no async form here.
-    let ring = std::thread::Builder::new()
-        .stack_size(32 << 10)
-        .spawn(move || {
-            let _ = crate::sys::net::vsock_connect(HOST_CID, port);
-        });
+    let ring = std::thread::Builder::new().stack_size(32 << 10).spawn(move || {
+        let _ = crate::sys::net::vsock_connect(HOST_CID, port);
+    });
     drop(ring);
 }

@@ -66,12 +66,7 @@ fn internal(doing: &str, e: &io::Error) -> Error {
 
 impl ImageStore {
     pub(super) fn new(root: OwnedFd, workload: UnixStream, memory: PathBuf) -> Self {
-        Self {
-            root,
-            workload,
-            memory,
-            stage: Mutex::new(Stage::Empty),
-        }
+        Self { root, workload, memory, stage: Mutex::new(Stage::Empty) }
     }
 
     fn stage(&self) -> MutexGuard<'_, Stage> {
@@ -96,11 +91,7 @@ impl ImageStore {
         }
         let root = self.root().map_err(|e| internal("opening the root", &e))?;
         let unpacker = Box::new(Unpacker::new(root, Limits::default()));
-        *stage = Stage::Receiving {
-            unpacker,
-            next: 0,
-            layers,
-        };
+        *stage = Stage::Receiving { unpacker, next: 0, layers };
         Ok(())
     }
 
@@ -110,11 +101,7 @@ impl ImageStore {
         let result = unpacker.apply(layer, blob).map_err(Error::from);
         let next = layer.index + 1;
         *self.stage() = match &result {
-            Ok(_) => Stage::Receiving {
-                unpacker,
-                next,
-                layers,
-            },
+            Ok(_) => Stage::Receiving { unpacker, next, layers },
             Err(e) => Stage::Failed(format!("layer {}: {e}", layer.index)),
         };
         result
@@ -123,11 +110,9 @@ impl ImageStore {
     fn begin(&self, layer: &Layer) -> Result<(Box<Unpacker>, u32), Error> {
         let mut stage = self.stage();
         match std::mem::replace(&mut *stage, Stage::Applying) {
-            Stage::Receiving {
-                unpacker,
-                next,
-                layers,
-            } if next == layer.index && next < layers => Ok((unpacker, layers)),
+            Stage::Receiving { unpacker, next, layers } if next == layer.index && next < layers => {
+                Ok((unpacker, layers))
+            }
             other => {
                 let message = match &other {
                     Stage::Receiving { next, layers, .. } => {

@@ -22,9 +22,7 @@ impl Listener {
     /// Takes a listening, non-blocking socket, vsock or Unix.
     pub fn new(socket: OwnedFd) -> io::Result<Self> {
         let interest = tokio::io::Interest::READABLE;
-        Ok(Self {
-            socket: crate::sys::watch::watch(socket, interest)?,
-        })
+        Ok(Self { socket: crate::sys::watch::watch(socket, interest)? })
     }
 
     /// The next connection of the host, non-blocking.
@@ -53,9 +51,7 @@ fn is_host(fd: &OwnedFd) -> bool {
     match getpeername::<SockaddrStorage>(fd.as_raw_fd()) {
         Ok(peer) => match peer.as_vsock_addr() {
             Some(vsock) => vsock.cid() == HOST_CID,
-            None => peer
-                .family()
-                .is_some_and(|f| f == nix::sys::socket::AddressFamily::Unix),
+            None => peer.family().is_some_and(|f| f == nix::sys::socket::AddressFamily::Unix),
         },
         Err(_) => false,
     }

@@ -30,10 +30,8 @@ pub use transfer::{Transfer, buffer, error_of};
 
 /// What init hands over, and what it learns from the way this ends.
 pub fn run(inherited: Inherited) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let orders = inherited.orders.try_clone()?;

@@ -40,10 +40,7 @@ impl Outbox {
         {
             // Too long for a frame: the asker must hear of it all the same.
             let error = Error::new(Code::Internal, format!("the answer cannot be sent: {e}"));
-            let reply = FromAgent::Reply {
-                id: *id,
-                reply: Reply::Error(error),
-            };
+            let reply = FromAgent::Reply { id: *id, reply: Reply::Error(error) };
             let _ = reply.encode(&mut pending);
         }
         self.wake.notify_one();

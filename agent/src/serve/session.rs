@@ -47,12 +47,7 @@ fn stamp(root: &Root) -> Option<Stamp> {
 impl Session {
     pub(super) fn new(root: Root, config: &ImageConfig, env: &[EnvVar]) -> Self {
         let image = Defaults::from(config);
-        Self {
-            root,
-            image,
-            env: env.to_vec(),
-            cached: RefCell::default(),
-        }
+        Self { root, image, env: env.to_vec(), cached: RefCell::default() }
     }
 
     pub(super) fn with_env(&self, env: &[EnvVar]) -> std::io::Result<Self> {
@@ -74,22 +69,14 @@ impl Session {
             return Ok(cached.user.clone());
         }
         let user = User::resolve(&self.root, spec)?;
-        let entry = |stamp| Cached {
-            spec: spec.to_owned(),
-            user: user.clone(),
-            stamp,
-        };
+        let entry = |stamp| Cached { spec: spec.to_owned(), user: user.clone(), stamp };
         self.cached.replace(stamp.map(entry));
         Ok(user)
     }
 
     /// That user, or the image's own where none is named.
     pub fn user_or_default(&self, spec: &str) -> Result<User, UserError> {
-        self.user(if spec.is_empty() {
-            &self.image.user
-        } else {
-            spec
-        })
+        self.user(if spec.is_empty() { &self.image.user } else { spec })
     }
 
     /// Image, session and command merged, the later over the earlier.

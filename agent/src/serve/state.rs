@@ -139,9 +139,7 @@ impl State {
         });
         // A serving process before this one had an image: commands can go on.
         if let Some(config) = state.images.remembered_image() {
-            state
-                .configure
-                .replace(state.images.remembered_configure().unwrap_or_default());
+            state.configure.replace(state.images.remembered_configure().unwrap_or_default());
             state.open_session(config).map_err(io::Error::other)?;
         }
         Ok((inherited.listener, state))
@@ -172,18 +170,14 @@ impl State {
             Error::new(Code::Internal, format!("{what}: {e}"))
                 .with_errno(e.raw_os_error().unwrap_or(0))
         };
-        let root = self
-            .images
-            .root()
-            .map_err(|e| failed("opening the root", e))?;
+        let root = self.images.root().map_err(|e| failed("opening the root", e))?;
         if let Some(namespaces) = self.namespaces.borrow_mut().take() {
             let spawner = Spawner::new(namespaces, self.reset_oom)
                 .map_err(|e| failed("entering the workload's namespaces", e))?;
             let _ = self.spawner.set(spawner);
         }
         let env = self.configure.borrow().env.clone();
-        self.session
-            .replace(Some(Rc::new(Session::new(root, &config, &env))));
+        self.session.replace(Some(Rc::new(Session::new(root, &config, &env))));
         self.cgroups.refill();
         Ok(())
     }
@@ -193,10 +187,7 @@ impl State {
         let session = self.session.borrow().clone();
         if let Some(session) = session {
             let changed = session.with_env(&configure.env).map_err(|e| {
-                Error::new(
-                    Code::ResourceExhausted,
-                    format!("opening the root again: {e}"),
-                )
+                Error::new(Code::ResourceExhausted, format!("opening the root again: {e}"))
             })?;
             self.session.replace(Some(Rc::new(changed)));
         }
@@ -243,11 +234,7 @@ impl State {
             }
             other.fenced.notify_one();
         }
-        let seat = Occupied {
-            epoch,
-            fenced: Notify::new(),
-            outbox: RefCell::default(),
-        };
+        let seat = Occupied { epoch, fenced: Notify::new(), outbox: RefCell::default() };
         let seat = Rc::new(seat);
         control.replace(Rc::clone(&seat));
         Ok(Seat(seat))
@@ -283,8 +270,7 @@ impl State {
     }
 
     fn tidy(&self) {
-        self.table
-            .sweep(Instant::now(), |command| command.give_back(&self.cgroups));
+        self.table.sweep(Instant::now(), |command| command.give_back(&self.cgroups));
     }
 
     pub(super) fn count_fault(&self, error: &ConnError) {

@@ -42,13 +42,7 @@ impl Transfer {
         let idle = TimeVal::new(IDLE.as_secs().cast_signed(), 0);
         setsockopt(&socket, sockopt::ReceiveTimeout, &idle).map_err(io::Error::from)?;
         setsockopt(&socket, sockopt::SendTimeout, &idle).map_err(io::Error::from)?;
-        let transfer = Self {
-            socket,
-            ahead,
-            left: 0,
-            offset: 0,
-            ended: false,
-        };
+        let transfer = Self { socket, ahead, left: 0, offset: 0, ended: false };
         let thread = std::thread::Builder::new().stack_size(THREAD_STACK);
         // What fails in there ends the connection, which is all the peer can be told.
         thread.spawn(move || drop(work(transfer)))?;
@@ -65,13 +59,7 @@ impl Transfer {
     /// Sends one data frame, at most [`MAX_STREAM_DATA`] bytes.
     pub fn send(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         let len = u32::try_from(data.len()).map_err(io::Error::other)?;
-        let header = StreamHeader {
-            kind: StreamKind::Data(None),
-            len,
-            offset,
-            aux: 0,
-        }
-        .encode();
+        let header = StreamHeader { kind: StreamKind::Data(None), len, offset, aux: 0 }.encode();
         let total = STREAM_HEADER + data.len();
         let mut sent = 0;
         while sent < total {
@@ -142,10 +130,7 @@ impl Transfer {
             }
             StreamKind::Data(_) => Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!(
-                    "data at offset {} where {} is due",
-                    header.offset, self.offset
-                ),
+                format!("data at offset {} where {} is due", header.offset, self.offset),
             )),
             StreamKind::Gap => Err(io::Error::new(io::ErrorKind::InvalidData, "a gap")),
             StreamKind::Message | StreamKind::End => {
@@ -186,10 +171,7 @@ impl Read for Transfer {
             n
         };
         if n == 0 && want > 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the stream broke off",
-            ));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the stream broke off"));
         }
         self.left -= n;
         Ok(n)

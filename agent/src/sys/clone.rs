@@ -29,11 +29,7 @@ pub enum Fork {
 /// The caller must have one thread only, as for fork(2).
 pub fn fork_into(flags: nix::sched::CloneFlags) -> Result<Fork, Errno> {
     let flags = u64::from(flags.bits().cast_unsigned());
-    let mut args = CloneArgs {
-        flags,
-        exit_signal: libc::SIGCHLD as u64,
-        ..CloneArgs::default()
-    };
+    let mut args = CloneArgs { flags, exit_signal: libc::SIGCHLD as u64, ..CloneArgs::default() };
     // SAFETY: without CLONE_VM the child gets a copy of everything, this stack
     // included, and goes on here as after fork(2).
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
@@ -165,8 +161,9 @@ unsafe fn raw_vfork(args: &CloneArgs, child: *const (), arg: *const ()) -> i64 {
             inlateout("rax") libc::SYS_clone3 => result,
             in("rdi") std::ptr::from_ref(args),
             in("rsi") size_of::<CloneArgs>(),
-            lateout("rcx") _,
-            lateout("r11") _,
+            // Not `lateout`: clobbered while `arg` and `child` are still wanted.
+            out("rcx") _,
+            out("r11") _,
         );
     }
     result
@@ -195,7 +192,7 @@ unsafe fn raw_vfork(args: &CloneArgs, child: *const (), arg: *const ()) -> i64 {
             in("x8") libc::SYS_clone3,
             inlateout("x0") std::ptr::from_ref(args) => result,
             in("x1") size_of::<CloneArgs>(),
-            lateout("x30") _,
+            out("x30") _,
         );
     }
     result

@@ -37,22 +37,12 @@ impl FsCreds {
     /// Takes on the file-system identity of a user. For root it does nothing.
     pub fn assume(uid: u32, gid: u32, groups: &[u32]) -> io::Result<Self> {
         if uid == 0 {
-            return Ok(Self {
-                previous: None,
-                _this_thread: PhantomData,
-            });
+            return Ok(Self { previous: None, _this_thread: PhantomData });
         }
-        let previous = Previous {
-            uid: fsuid(None),
-            gid: fsgid(None),
-            groups: current_groups()?,
-        };
+        let previous = Previous { uid: fsuid(None), gid: fsgid(None), groups: current_groups()? };
         set_groups(groups)?;
         // From here on a failure drops the guard, which restores all three.
-        let guard = Self {
-            previous: Some(previous),
-            _this_thread: PhantomData,
-        };
+        let guard = Self { previous: Some(previous), _this_thread: PhantomData };
         fsgid(Some(gid));
         fsuid(Some(uid));
         // Neither call tells of a failure except by not having happened.
@@ -94,11 +84,7 @@ fn set_groups(groups: &[u32]) -> io::Result<()> {
     // SAFETY: the pointer and the length describe one live slice of gid_t, which
     // the kernel only reads. nix's setgroups would change every thread.
     let rc = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn current_groups() -> io::Result<Vec<u32>> {

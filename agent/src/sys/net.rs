@@ -21,24 +21,14 @@ pub fn vsock_listener(port: u32) -> io::Result<OwnedFd> {
 
 /// A blocking connection to the host.
 pub fn vsock_connect(cid: u32, port: u32) -> io::Result<OwnedFd> {
-    let fd = socket(
-        AddressFamily::Vsock,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let fd = socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     connect(fd.as_raw_fd(), &VsockAddr::new(cid, port))?;
     Ok(fd)
 }
 
 /// Brings `lo` up, netdevice(7). The kernel gives it its addresses.
 pub fn loopback_up() -> Result<(), Errno> {
-    let fd = socket(
-        AddressFamily::Inet,
-        SockType::Datagram,
-        SockFlag::SOCK_CLOEXEC,
-        None,
-    )?;
+    let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
     // SAFETY: all zeros is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (dst, src) in request.ifr_name.iter_mut().zip(b"lo") {
@@ -56,11 +46,7 @@ pub fn readable_bytes(fd: &impl AsRawFd) -> usize {
     let mut n: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD as _, &raw mut n) };
-    if result < 0 {
-        0
-    } else {
-        usize::try_from(n).unwrap_or(0)
-    }
+    if result < 0 { 0 } else { usize::try_from(n).unwrap_or(0) }
 }
 
 /// The next connection of a listener, non-blocking and close-on-exec.

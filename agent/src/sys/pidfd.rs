@@ -36,10 +36,7 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Status, Errno> {
         libc::CLD_DUMPED => (ExitStatus::Signal(byte), true),
         _ => (ExitStatus::Signal(byte), false),
     };
-    Ok(Status {
-        status,
-        core_dumped,
-    })
+    Ok(Status { status, core_dumped })
 }
 
 /// A signal for the process, which cannot be a successor with the same pid.

@@ -92,11 +92,7 @@ struct Context {
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings
-        .iter()
-        .map(|s| s.as_ptr())
-        .chain([ptr::null()])
-        .collect()
+    strings.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect()
 }
 
 /// Starts the plan's program. Blocks until the child has reached execve(2) or
@@ -135,19 +131,12 @@ pub fn spawn(
     // SAFETY: `child` keeps the rules of vfork_into, and everything the context
     // points to lives until it returns.
     let result = unsafe { vfork_into(stack, slot, cgroup, child, &raw const context) };
-    let (agent_pid, pidfd) = result.map_err(|errno| SpawnError {
-        step: Step::Clone,
-        errno,
-    })?;
+    let (agent_pid, pidfd) = result.map_err(|errno| SpawnError { step: Step::Clone, errno })?;
     let step = context.step.load(Ordering::Acquire);
     let errno = context.errno.load(Ordering::Acquire);
     if step == Step::Exec as u32 && errno == 0 {
         let pid = context.pid.load(Ordering::Acquire);
-        return Ok(Spawned {
-            pid: pid.cast_unsigned(),
-            agent_pid,
-            pidfd,
-        });
+        return Ok(Spawned { pid: pid.cast_unsigned(), agent_pid, pidfd });
     }
     // The child is dead or dying: reap it here, nobody else knows of it.
     let _ = super::pidfd::wait(&pidfd);
@@ -158,11 +147,7 @@ pub fn spawn(
         5 => Step::Exec,
         _ => Step::Setup,
     };
-    let errno = if errno == 0 {
-        Errno::EINTR
-    } else {
-        Errno::from_raw(errno)
-    };
+    let errno = if errno == 0 { Errno::EINTR } else { Errno::from_raw(errno) };
     Err(SpawnError { step, errno })
 }
 
@@ -209,12 +194,7 @@ fn prepare(context: &Context) -> c_int {
     if context.oom_reset >= 0 {
         let path = c"self/oom_score_adj".as_ptr() as usize;
         let dir = context.oom_reset as usize;
-        let fd = run(
-            libc::SYS_openat,
-            dir,
-            path,
-            (libc::O_WRONLY | libc::O_CLOEXEC) as usize,
-        );
+        let fd = run(libc::SYS_openat, dir, path, (libc::O_WRONLY | libc::O_CLOEXEC) as usize);
         run(libc::SYS_write, fd as usize, c"0".as_ptr() as usize, 1);
     }
     at(Step::Stdio);
@@ -228,12 +208,7 @@ fn prepare(context: &Context) -> c_int {
     // The agent itself is root without supplementary groups.
     let (gid, uid) = (context.gid as usize, context.uid as usize);
     if gid != 0 || uid != 0 || context.group_count != 0 {
-        run(
-            libc::SYS_setgroups,
-            context.group_count,
-            context.groups as usize,
-            0,
-        );
+        run(libc::SYS_setgroups, context.group_count, context.groups as usize, 0);
         run(libc::SYS_setresgid, gid, gid, gid);
         run(libc::SYS_setresuid, uid, uid, uid);
     }

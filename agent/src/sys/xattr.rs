@@ -9,38 +9,18 @@ pub fn set(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: the name is NUL-terminated, the pointer and length describe one
     // live slice, and the kernel only reads both. No safe call does this.
     let rc = unsafe {
-        libc::fsetxattr(
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
+        libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
     };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sets an extended attribute of what lies at a path, a symlink itself included.
 pub fn set_at(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
     // SAFETY: as for `set`; the path is NUL-terminated too.
     let rc = unsafe {
-        libc::lsetxattr(
-            path.as_ptr(),
-            name.as_ptr(),
-            value.as_ptr().cast(),
-            value.len(),
-            0,
-        )
+        libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
     };
-    if rc == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Reads an extended attribute of an open file into a buffer, as far as it fits.
@@ -48,12 +28,7 @@ pub fn get(fd: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> io::Result<usiz
     // SAFETY: the kernel writes at most `len` bytes into the live, writable
     // slice and reads a NUL-terminated name. No safe call does this.
     let rc = unsafe {
-        libc::fgetxattr(
-            fd.as_raw_fd(),
-            name.as_ptr(),
-            value.as_mut_ptr().cast(),
-            value.len(),
-        )
+        libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
     };
     usize::try_from(rc).map_err(|_| io::Error::last_os_error())
 }
