@@ -186,16 +186,20 @@ impl Link {
     }
 
     async fn run(self: Arc<Self>, read: OwnedReadHalf, rest: BytesMut) -> GuestError {
-        let end = tokio::select! {
+        // Also when this future is dropped in mid-way: waiters must never outlast it.
+        let _over = OnDrop(|| self.close());
+        tokio::select! {
             end = self.read_replies(read, rest) => end,
             end = self.write_queued() => end,
             end = self.watch_liveness() => end,
             () = self.distrusted.notified() => over("trusting the agent"),
-        };
+        }
+    }
+
+    fn close(&self) {
         // Dropping the senders wakes every waiter with "lost".
         lock(&self.pending).take();
         self.room.notify_waiters();
-        end
     }
 
     async fn read_replies(&self, mut read: OwnedReadHalf, mut buf: BytesMut) -> GuestError {

@@ -24,6 +24,11 @@ mod requests;
 mod stream;
 mod transfer;
 
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
 
 pub use client::{ConnectOptions, Guest};
 pub use error::{Fault, GuestError};

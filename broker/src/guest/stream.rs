@@ -129,6 +129,10 @@ impl StreamConn {
     ) -> Result<Written, GuestError> {
         let mut head = Bytes::copy_from_slice(&header.encode());
         let mut payload = payload;
+        // It may have come along with the answer to the opening.
+        if let Some(end) = self.early_end(doing)? {
+            return Ok(Written::Ended(end));
+        }
         while head.has_remaining() || payload.has_remaining() {
             let interest = Interest::READABLE | Interest::WRITABLE;
             let ready = tokio::time::timeout(STALL, self.stream.ready(interest))

@@ -84,7 +84,8 @@ mod tests {
             stream.read_exact(&mut asked).await.unwrap();
             assert_eq!(&asked, b"CONNECT 1000\n");
             for byte in answer {
-                stream.write_all(&[*byte]).await.unwrap();
+                // Who reads enough of an endless answer hangs up.
+                let _ = stream.write_all(&[*byte]).await;
                 tokio::task::yield_now().await;
             }
         });
