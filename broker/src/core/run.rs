@@ -41,7 +41,7 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
         Ok(result) => result,
         // The agent has answered that there is no command.
         Err(answered @ GuestError::Agent(_)) => {
-            caller.map(Caller::done);
+            done(caller);
             return Err(answered.into());
         }
         Err(unknown) => return Err(unknown.into()),
@@ -53,7 +53,7 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
     let info = match started(result.command) {
         Ok(info) => info,
         Err(failed) => {
-            caller.map(Caller::done);
+            done(caller);
             return Err(failed);
         }
     };
@@ -64,7 +64,7 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
     } else {
         session.explain(&info.command_id, &guest, to_exit(&guest, &info, &mut output).await)?
     };
-    caller.map(Caller::done);
+    done(caller);
     output.flush();
     Ok(Finished {
         truncated: output.full || output.next < info.output_end,
@@ -104,6 +104,13 @@ async fn to_exit(
         }
     }
     guest.wait(&info.command_id, false, None).await
+}
+
+/// The caller has its answer, so nothing is ended behind it.
+fn done(caller: Option<Caller>) {
+    if let Some(caller) = caller {
+        caller.done();
+    }
 }
 
 /// A start that failed is an error, with its stage and errno.

@@ -111,9 +111,9 @@ impl FollowStream {
     }
 
     /// Leaves on purpose: a hold is lifted now and not after the agent's grace.
-    pub fn leave(self) {
-        if let Some(conn) = &self.conn {
-            conn.say_done();
+    pub fn leave(mut self) {
+        if let Some(conn) = self.conn.take() {
+            tokio::spawn(conn.say_done());
         }
     }
 

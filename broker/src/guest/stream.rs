@@ -29,6 +29,9 @@ const MAX_READ: usize = 1 << 20;
 /// stand still for seconds while it writes back or unpacks; past this it hangs.
 pub(crate) const STALL: Duration = Duration::from_secs(120);
 
+/// How long a stream that is left may go on sending.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(crate) struct StreamConn {
     stream: Stream,
@@ -187,13 +190,29 @@ impl StreamConn {
         end_of(header, payload, doing)
     }
 
-    /// Says that this side is done, without waiting: a full socket is closed instead.
-    pub(crate) fn say_done(&self) {
+    /// Says that this side wants no more, and reads away what is on its way
+    /// until the agent has heard it: a close with bytes unread would look to the
+    /// agent like a link that broke.
+    pub(crate) async fn say_done(self) {
         let mut frame = BytesMut::new();
-        if StreamEnd::Done.encode(&mut frame).is_ok() {
+        if StreamEnd::Done.encode(&mut frame).is_err() || self.stream.try_write(&frame).is_err() {
             // A peer that cannot take these few bytes learns it from the close.
-            let _ = self.stream.try_write(&frame);
+            return;
         }
+        let away = async {
+            let mut waste = vec![0; MIN_READ * 8];
+            loop {
+                self.stream.readable().await?;
+                match self.stream.try_read(&mut waste) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        };
+        // However it ends, the close that follows says the same.
+        let _: Result<io::Result<()>, _> = tokio::time::timeout(FAREWELL, away).await;
     }
 }
 
