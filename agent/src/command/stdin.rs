@@ -74,7 +74,7 @@ impl Stdin {
     pub fn write(
         &mut self,
         offset: Option<u64>,
-        data: Bytes,
+        data: &Bytes,
         eof: bool,
     ) -> Result<StdinState, StdinError> {
         let offset = offset.unwrap_or(self.next);
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn a_repeated_write_is_applied_once() {
         let mut stdin = Stdin::new(Bytes::new(), true);
-        assert_eq!(stdin.write(Some(0), Bytes::from("abc"), false), Ok(state(3, 3, false)));
-        assert_eq!(stdin.write(Some(0), Bytes::from("abc"), false), Ok(state(3, 3, false)));
-        assert_eq!(stdin.write(Some(1), Bytes::from("bcd"), true), Ok(state(3, 4, true)));
-        assert_eq!(stdin.write(Some(1), Bytes::from("bcd"), true), Ok(state(3, 4, true)));
+        assert_eq!(stdin.write(Some(0), &Bytes::from("abc"), false), Ok(state(3, 3, false)));
+        assert_eq!(stdin.write(Some(0), &Bytes::from("abc"), false), Ok(state(3, 3, false)));
+        assert_eq!(stdin.write(Some(1), &Bytes::from("bcd"), true), Ok(state(3, 4, true)));
+        assert_eq!(stdin.write(Some(1), &Bytes::from("bcd"), true), Ok(state(3, 4, true)));
         let all: Vec<u8> = stdin.pieces.iter().flatten().copied().collect();
         assert_eq!(all, b"abcd");
     }
@@ -198,7 +198,7 @@ mod tests {
     fn a_hole_is_refused_and_nothing_changes() {
         let mut stdin = Stdin::new(Bytes::from("ab"), true);
         let beyond = StdinError::Beyond { expected: 2, given: 3 };
-        assert_eq!(stdin.write(Some(3), Bytes::from("x"), true), Err(beyond));
+        assert_eq!(stdin.write(Some(3), &Bytes::from("x"), true), Err(beyond));
         assert_eq!(stdin.offset(), 2);
         assert!(stdin.is_open());
     }
@@ -208,17 +208,17 @@ mod tests {
         let mut stdin = Stdin::new(Bytes::new(), true);
         let big = Bytes::from(vec![1; MAX_BUFFERED + 10]);
         let max = MAX_BUFFERED as u64;
-        assert_eq!(stdin.write(Some(0), big.clone(), true), Ok(state(max, max, false)));
+        assert_eq!(stdin.write(Some(0), &big, true), Ok(state(max, max, false)));
         stdin.written(MAX_BUFFERED);
-        assert_eq!(stdin.write(Some(0), big, true), Ok(state(max + 10, max + 10, true)));
+        assert_eq!(stdin.write(Some(0), &big, true), Ok(state(max + 10, max + 10, true)));
     }
 
     #[test]
     fn after_the_end_nothing_is_taken() {
         let mut stdin = Stdin::new(Bytes::from("x"), false);
-        assert_eq!(stdin.write(None, Bytes::from("y"), false), Err(StdinError::Ended(1)));
+        assert_eq!(stdin.write(None, &Bytes::from("y"), false), Err(StdinError::Ended(1)));
         let mut stdin = Stdin::new(Bytes::new(), true);
         stdin.close();
-        assert_eq!(stdin.write(None, Bytes::from("y"), false), Err(StdinError::Closed(0)));
+        assert_eq!(stdin.write(None, &Bytes::from("y"), false), Err(StdinError::Closed(0)));
     }
 }

@@ -18,6 +18,6 @@ pub(super) async fn handle(state: &Rc<State>, config: ImageConfig) -> Result<Rep
         .map_err(|e| Error::new(Code::ResourceExhausted, format!("starting a thread: {e}")))?;
     let gone = |_| Error::new(Code::Internal, "committing the image ended without a word");
     result.await.map_err(gone)??;
-    state.open_session(config)?;
+    state.open_session(&config)?;
     Ok(Reply::Done)
 }

@@ -47,7 +47,7 @@ async fn signal_all(state: &Rc<State>, live: &[Rc<command::Command>], signal: i3
 async fn until_over(live: &[Rc<command::Command>], time: Duration) {
     let deadline = Instant::now() + time;
     for command in live {
-        let over = command.until(|c| c.is_final());
+        let over = command.until(command::Command::is_final);
         if tokio::time::timeout_at(deadline, over).await.is_err() {
             return;
         }

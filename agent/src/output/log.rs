@@ -292,6 +292,11 @@ impl Log {
         own.map_or(self.end, |r| r.offset.max(cursor.offset))
     }
 
+    /// Nothing at the cursor has been dropped.
+    pub fn cursor_is_whole(&self, cursor: &Cursor) -> bool {
+        self.gap(cursor).is_none()
+    }
+
     /// The reader has taken `n` bytes of the last [`Next::Data`].
     pub fn advance(&self, cursor: &mut Cursor, n: usize) {
         let n = n as u64;

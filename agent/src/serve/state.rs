@@ -140,7 +140,7 @@ impl State {
         // A serving process before this one had an image: commands can go on.
         if let Some(config) = state.images.remembered_image() {
             state.configure.replace(state.images.remembered_configure().unwrap_or_default());
-            state.open_session(config).map_err(io::Error::other)?;
+            state.open_session(&config).map_err(io::Error::other)?;
         }
         Ok((inherited.listener, state))
     }
@@ -165,7 +165,7 @@ impl State {
     }
 
     /// The image is committed and its root in place: commands may be started.
-    pub fn open_session(&self, config: postern_proto::ImageConfig) -> Result<(), Error> {
+    pub fn open_session(&self, config: &postern_proto::ImageConfig) -> Result<(), Error> {
         let failed = |what: &str, e: io::Error| {
             Error::new(Code::Internal, format!("{what}: {e}"))
                 .with_errno(e.raw_os_error().unwrap_or(0))
@@ -177,7 +177,7 @@ impl State {
             let _ = self.spawner.set(spawner);
         }
         let env = self.configure.borrow().env.clone();
-        self.session.replace(Some(Rc::new(Session::new(root, &config, &env))));
+        self.session.replace(Some(Rc::new(Session::new(root, config, &env))));
         self.cgroups.refill();
         Ok(())
     }
