@@ -15,6 +15,7 @@ use futures_util::stream;
 use postern_proto::limits::AGENT_PORT;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::session_view;
 use crate::api::error::ApiError;
@@ -136,11 +137,16 @@ fn attach(mut fields: Fields) -> Result<AttachTarget, ApiError> {
     }
 }
 
+/// Steps of progress come no faster: an image in pieces of a quarter MiB would
+/// make hundreds of events that nobody can see.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
 /// Where the making stands, for the event stream.
 struct Making {
     session: BoxFuture<'static, crate::core::Result<Session>>,
     progress: watch::Receiver<Progress>,
     watching: bool,
+    told: Option<Instant>,
     done: bool,
 }
 
@@ -149,7 +155,7 @@ struct Making {
 fn with_progress(broker: Broker, request: CreateSession) -> Response {
     let (sender, progress) = watch::channel(Progress::default());
     let session = Box::pin(async move { broker.create_session(request, Some(sender)).await });
-    let making = Making { session, progress, watching: true, done: false };
+    let making = Making { session, progress, watching: true, told: None, done: false };
     let events = stream::unfold(making, |mut making| async move {
         let piece = making.next().await?;
         Some((Ok::<_, Infallible>(piece), making))
@@ -177,8 +183,9 @@ impl Making {
                     }
                 }
             }
-            changed = self.progress.changed(), if self.watching => match changed {
+            changed = next_step(&mut self.progress, self.told), if self.watching => match changed {
                 Ok(()) => {
+                    self.told = Some(Instant::now());
                     let step = *self.progress.borrow_and_update();
                     encoder.event("progress", None, progress_view(step));
                 }
@@ -191,6 +198,17 @@ impl Making {
         }
         Some(encoder.take())
     }
+}
+
+/// The next step, a pause after the one that was told. The last one wins.
+async fn next_step(
+    progress: &mut watch::Receiver<Progress>,
+    told: Option<Instant>,
+) -> Result<(), watch::error::RecvError> {
+    if let Some(told) = told {
+        tokio::time::sleep_until(told + PROGRESS_PAUSE).await;
+    }
+    progress.changed().await
 }
 
 fn progress_view(step: Progress) -> Value {
