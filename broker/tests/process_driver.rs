@@ -224,6 +224,21 @@ async fn a_caller_with_the_same_key_takes_the_command_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_whose_caller_went_away_is_ended_after_the_grace() {
+    let Some(rig) = Rig::start().await else { return };
+    let begun = Instant::now();
+    let gone = rig.session.run(shell("trap '' TERM; sleep 1000; sleep 1000"), CAP);
+    assert!(tokio::time::timeout(Duration::from_millis(300), gone).await.is_err());
+    let commands = rig.session.commands().await.unwrap();
+    let [command] = &commands[..] else { panic!("{commands:?}") };
+    let patience = Some(Duration::from_secs(60));
+    let info = rig.session.wait(&command.command_id, patience).await.unwrap();
+    assert_eq!(status(&info.state), ExitStatus::Signal(9));
+    assert!(begun.elapsed() > Duration::from_secs(9), "no grace");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_when_its_time_is_over() {
     let ttl = Some(Duration::from_secs(2));
     let request = CreateSession { ttl, ..CreateSession::default() };

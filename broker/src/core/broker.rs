@@ -255,7 +255,11 @@ fn hostname(asked: Option<&str>, id: &str) -> Result<String> {
     };
     let letter = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
     // HOST_NAME_MAX of Linux.
-    if name.is_empty() || name.len() > 64 || !name.chars().all(letter) || name.starts_with(['-', '.']) {
+    if name.is_empty()
+        || name.len() > 64
+        || !name.chars().all(letter)
+        || name.starts_with(['-', '.'])
+    {
         let message = "hostname must be 1 to 64 letters, digits, dots and hyphens";
         return Err(Error::invalid("hostname", message));
     }

@@ -91,9 +91,11 @@ impl BrokerBuilder {
     /// session asks for it.
     pub async fn build(self) -> Result<Broker> {
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
-        let data_dir = tokio::task::spawn_blocking(move || prepare(&data_dir)).await.map_err(|e| {
-            Error::new(Code::Internal, "the data directory could not be prepared").with_source(e)
-        })??;
+        let data_dir =
+            tokio::task::spawn_blocking(move || prepare(&data_dir)).await.map_err(|e| {
+                Error::new(Code::Internal, "the data directory could not be prepared")
+                    .with_source(e)
+            })??;
         let files = Files::new(self.wanted);
         let images_dir = self.images_dir.or_else(|| files.images());
         let (process, qemu) = drivers(&files, &data_dir);

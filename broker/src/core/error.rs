@@ -105,7 +105,9 @@ impl From<GuestError> for Error {
     fn from(e: GuestError) -> Self {
         let code = match &e {
             GuestError::Agent(_) => Code::Internal,
-            GuestError::Dial(_) | GuestError::Lost { .. } | GuestError::Restarted => Code::Unavailable,
+            GuestError::Dial(_) | GuestError::Lost { .. } | GuestError::Restarted => {
+                Code::Unavailable
+            }
             GuestError::Ended(_) | GuestError::Fenced(_) => Code::FailedPrecondition,
             GuestError::Deadline { .. } => Code::DeadlineExceeded,
             GuestError::Fault { .. } => Code::Internal,

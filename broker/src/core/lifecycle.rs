@@ -57,7 +57,10 @@ impl Making<'_> {
         };
         self.session.set_boot(figures);
         if !self.session.advance(&[SessionStatus::Starting], SessionStatus::Running) {
-            return Err(Error::new(Code::FailedPrecondition, "the session was ended while it was made"));
+            return Err(Error::new(
+                Code::FailedPrecondition,
+                "the session was ended while it was made",
+            ));
         }
         self.tell(Progress::Ready);
         tokio::spawn(watch_over(self.session.clone(), sandbox, self.spec.dir.clone()));
@@ -78,7 +81,10 @@ impl Making<'_> {
             let sending = image::send(layout, &guest, self.progress);
             tokio::time::timeout(self.limits.image_deadline, sending).await.map_err(|_| {
                 let seconds = self.limits.image_deadline.as_secs();
-                Error::new(Code::DeadlineExceeded, format!("the image was not in place after {seconds} s"))
+                Error::new(
+                    Code::DeadlineExceeded,
+                    format!("the image was not in place after {seconds} s"),
+                )
             })??;
         }
         let filled = begun.elapsed();

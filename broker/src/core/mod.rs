@@ -23,13 +23,13 @@ mod run;
 mod session;
 mod types;
 
+pub use crate::guest::FollowItem;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
 pub use error::{Error, Result};
 pub use exec::{ExecRequest, Finished, Program, Started};
 pub use files::{FileReader, FileWriter};
 pub use follow::{FollowOptions, Follower};
-pub use crate::guest::FollowItem;
 pub use session::Session;
 pub use types::{
     AttachTarget, BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange,

@@ -75,8 +75,7 @@ impl Files {
     fn program(&self, name: &str, get: &'static str) -> Result<PathBuf, DriverError> {
         let tools = self.dirs.iter().map(|dir| dir.join("../tools/bin"));
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let everywhere =
-            self.dirs.iter().cloned().chain(tools).chain(std::env::split_paths(&path));
+        let everywhere = self.dirs.iter().cloned().chain(tools).chain(std::env::split_paths(&path));
         everywhere
             .map(|dir| dir.join(name))
             .find(|path| path.is_file())

@@ -1,7 +1,7 @@
 //! One agent for as long as its sandbox lives: keeps a link up, and calls.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::BytesMut;
@@ -143,7 +143,11 @@ impl Guest {
         })
     }
 
-    pub(super) async fn call(&self, request: &Request, policy: Policy) -> Result<Reply, GuestError> {
+    pub(super) async fn call(
+        &self,
+        request: &Request,
+        policy: Policy,
+    ) -> Result<Reply, GuestError> {
         let deadline = policy.within.map(|within| Instant::now() + within);
         let mut instance: Option<String> = None;
         loop {
@@ -204,13 +208,22 @@ impl Inner {
         let end = begun + options.deadline;
         let mut backoff = Backoff::booting();
         loop {
-            let trouble = match tokio::time::timeout_at(end, self.open_link()).await {
+            let tried = tokio::select! {
+                tried = tokio::time::timeout_at(end, self.open_link()) => tried,
+                // A dial from before the guest was up may hang for good in the
+                // device; the doorbell says that a new one will not.
+                () = rung(options.hint.as_deref()) => continue,
+            };
+            let trouble = match tried {
                 Ok(Ok(link)) => return Ok(link),
                 Ok(Err(fenced @ GuestError::Fenced(_))) => return Err(fenced),
                 Ok(Err(trouble)) => trouble,
                 Err(_) => {
                     let after = begun.elapsed();
-                    return Err(GuestError::Deadline { doing: "waiting for its first answer", after });
+                    return Err(GuestError::Deadline {
+                        doing: "waiting for its first answer",
+                        after,
+                    });
                 }
             };
             self.count_fault(&trouble);
@@ -218,11 +231,8 @@ impl Inner {
             if Instant::now() + step >= end {
                 return Err(trouble);
             }
-            match &options.hint {
-                // A hint and no proof: without it the next step comes anyway.
-                Some(hint) => drop(tokio::time::timeout(step, hint.notified()).await),
-                None => tokio::time::sleep(step).await,
-            }
+            // A hint and no proof: without it the next step comes anyway.
+            let _ = tokio::time::timeout(step, rung(options.hint.as_deref())).await;
         }
     }
 
@@ -242,6 +252,13 @@ impl Inner {
             }
             open
         });
+    }
+}
+
+async fn rung(doorbell: Option<&Notify>) {
+    match doorbell {
+        Some(doorbell) => doorbell.notified().await,
+        None => std::future::pending().await,
     }
 }
 

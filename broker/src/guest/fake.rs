@@ -124,7 +124,8 @@ impl Peer {
 
     pub(super) async fn output(&mut self, offset: u64, data: &[u8]) {
         let kind = StreamKind::Data(Some(OutputStream::Stdout));
-        let header = StreamHeader { kind, len: data.len().try_into().unwrap(), offset, aux: offset };
+        let header =
+            StreamHeader { kind, len: data.len().try_into().unwrap(), offset, aux: offset };
         self.raw(&[&header.encode()[..], data].concat()).await;
     }
 

@@ -231,7 +231,14 @@ pub(super) struct OutputCheck {
 
 impl OutputCheck {
     pub(super) fn new(from: u64, only: Option<OutputStream>) -> Self {
-        Self { next: from, only, within: [None; 2], exit_here: false, exit_told: false, ended: false }
+        Self {
+            next: from,
+            only,
+            within: [None; 2],
+            exit_here: false,
+            exit_told: false,
+            ended: false,
+        }
     }
 
     pub(super) fn reconnected(&mut self) {

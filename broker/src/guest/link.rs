@@ -143,7 +143,12 @@ impl Link {
         }
     }
 
-    async fn send(&self, id: u64, request: &Request, doing: &'static str) -> Result<(), GuestError> {
+    async fn send(
+        &self,
+        id: u64,
+        request: &Request,
+        doing: &'static str,
+    ) -> Result<(), GuestError> {
         loop {
             // Registered before the look, so that room made in between is seen.
             let room = self.room.notified();

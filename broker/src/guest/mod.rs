@@ -29,7 +29,6 @@ mod fake;
 #[cfg(test)]
 mod tests;
 
-
 pub use client::{ConnectOptions, Guest};
 pub use error::{Fault, GuestError};
 pub use follow::{FollowItem, FollowStream};

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use postern_proto::limits::MAX_OPEN_FRAME;
-use postern_proto::{
-    Purpose, StreamEnd, StreamHeader, StreamKind, StreamOpen, StreamReply,
-};
+use postern_proto::{Purpose, StreamEnd, StreamHeader, StreamKind, StreamOpen, StreamReply};
 use tokio::io::Interest;
 
 use super::client::Guest;
@@ -55,8 +53,7 @@ impl StreamConn {
         doing: &'static str,
     ) -> Result<(Self, StreamReply), GuestError> {
         let opened = tokio::time::timeout(OPEN_DEADLINE, Self::open_now(guest, open, doing)).await;
-        let result = opened
-            .unwrap_or(Err(GuestError::Deadline { doing, after: OPEN_DEADLINE }));
+        let result = opened.unwrap_or(Err(GuestError::Deadline { doing, after: OPEN_DEADLINE }));
         result.inspect_err(|error| guest.count_fault(error))
     }
 
@@ -78,7 +75,10 @@ impl StreamConn {
 
     /// The next frame, however long it takes; the caller bounds the time.
     /// Safe to cancel: nothing is taken from the socket without being kept.
-    pub(crate) async fn next(&mut self, doing: &'static str) -> Result<(StreamHeader, Bytes), GuestError> {
+    pub(crate) async fn next(
+        &mut self,
+        doing: &'static str,
+    ) -> Result<(StreamHeader, Bytes), GuestError> {
         loop {
             if let Some(frame) = self.take(doing)? {
                 return Ok(frame);
@@ -165,7 +165,11 @@ impl StreamConn {
     }
 
     /// The agent may have said why before it hung up.
-    fn after_broken_write(&mut self, e: io::Error, doing: &'static str) -> Result<Written, GuestError> {
+    fn after_broken_write(
+        &mut self,
+        e: io::Error,
+        doing: &'static str,
+    ) -> Result<Written, GuestError> {
         // The first read may report the reset itself; what was queued comes after it.
         let _ = self.fill(doing);
         let _ = self.fill(doing);
@@ -216,7 +220,11 @@ impl StreamConn {
     }
 }
 
-fn end_of(header: StreamHeader, payload: Bytes, doing: &'static str) -> Result<StreamEnd, GuestError> {
+fn end_of(
+    header: StreamHeader,
+    payload: Bytes,
+    doing: &'static str,
+) -> Result<StreamEnd, GuestError> {
     if header.kind != StreamKind::End {
         return Err(GuestError::fault(doing, Fault::WrongFrame("only an end was due")));
     }

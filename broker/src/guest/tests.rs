@@ -16,11 +16,8 @@ use super::fake::{FakeAgent, Peer, command};
 use super::follow::{Checked, FollowItem, FollowStream, OutputCheck};
 use super::transfer::{ReadStream, WriteStream};
 
-const QUICK: Policy = Policy {
-    doing: "testing",
-    retry: Retry::SameInstance,
-    within: Some(Duration::from_secs(10)),
-};
+const QUICK: Policy =
+    Policy { doing: "testing", retry: Retry::SameInstance, within: Some(Duration::from_secs(10)) };
 
 fn exec(id: &str) -> Exec {
     Exec { command_id: id.to_owned(), argv: vec![Bytes::from_static(b"x")], ..Exec::default() }
@@ -295,14 +292,19 @@ fn the_rules_of_a_follow_stream() {
         StreamEnd::Output(Box::new(command("c"))).encode(&mut out).unwrap();
         frame(&mut out)
     };
-    let gap = |from, to| (StreamHeader { kind: StreamKind::Gap, len: 0, offset: from, aux: to }, Bytes::new());
+    let gap = |from, to| {
+        (StreamHeader { kind: StreamKind::Gap, len: 0, offset: from, aux: to }, Bytes::new())
+    };
     let mut check = OutputCheck::new(0, None);
     let mut feed = |(header, payload)| check.accept(header, payload);
     feed(data(0, 3)).unwrap();
     assert_eq!(feed(data(2, 1)).unwrap_err(), Fault::OffsetJump { expected: 3, got: 2 });
     assert_eq!(feed(gap(4, 9)).unwrap_err(), Fault::BadGap { at: 3, from: 4, to: 9 });
     assert_eq!(feed(gap(3, 3)).unwrap_err(), Fault::BadGap { at: 3, from: 3, to: 3 });
-    assert!(matches!(feed(gap(3, 9)).unwrap(), Some(Checked::Item(FollowItem::Gap { from: 3, to: 9 }))));
+    assert!(matches!(
+        feed(gap(3, 9)).unwrap(),
+        Some(Checked::Item(FollowItem::Gap { from: 3, to: 9 }))
+    ));
     feed(exited()).unwrap().unwrap();
     feed(data(9, 1)).unwrap().unwrap();
     assert_eq!(feed(exited()).unwrap_err(), Fault::SecondExit);
@@ -380,7 +382,10 @@ async fn read_from_an_agent_that_sends(sent: &'static [u8]) -> Result<usize, Gue
 async fn a_file_is_as_long_as_was_promised_or_an_error() {
     assert_eq!(read_from_an_agent_that_sends(b"abcd").await.unwrap(), 4);
     let error = read_from_an_agent_that_sends(b"abc").await.unwrap_err();
-    assert!(matches!(error, GuestError::Fault { source: Fault::TooLittle { .. }, .. }), "{error:?}");
+    assert!(
+        matches!(error, GuestError::Fault { source: Fault::TooLittle { .. }, .. }),
+        "{error:?}"
+    );
     let error = read_from_an_agent_that_sends(b"abcde").await.unwrap_err();
     assert!(matches!(error, GuestError::Fault { source: Fault::TooMuch { .. }, .. }), "{error:?}");
 }

@@ -106,7 +106,12 @@ impl ReadStream {
         match StreamEnd::decode(payload).map_err(|e| GuestError::fault(READING, e))? {
             StreamEnd::Done | StreamEnd::File(_) => {}
             StreamEnd::Error(error) => return Err(GuestError::Agent(error)),
-            _ => return Err(GuestError::fault(READING, Fault::WrongFrame("an end of another kind"))),
+            _ => {
+                return Err(GuestError::fault(
+                    READING,
+                    Fault::WrongFrame("an end of another kind"),
+                ));
+            }
         }
         match self.max {
             Some(promised) if self.info.size > 0 && self.got < promised.min(self.info.length) => {

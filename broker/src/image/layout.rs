@@ -41,7 +41,8 @@ impl Layout {
         let manifest = pick_manifest(&dir, index, reference.tag.as_deref()).await?;
         let config: ImageConfiguration = document(&dir, manifest.config()).await?;
         if *config.os() != Os::Linux || *config.architecture() != Arch::default() {
-            let what = format!("is for {}/{}, not for this machine", config.os(), config.architecture());
+            let what =
+                format!("is for {}/{}, not for this machine", config.os(), config.architecture());
             return Err(ImageError::malformed(&dir, what));
         }
         let layers = layers(&dir, &manifest, config.rootfs().diff_ids())?;
@@ -91,8 +92,9 @@ fn by_tag(dir: &Path, all: &[Descriptor], tag: Option<&str>) -> Result<Descripto
         })
     };
     let found = match (tag, all) {
-        (Some(tag), _) => named(tag)
-            .ok_or_else(|| ImageError::malformed(dir, format!("has no tag {tag:?}")))?,
+        (Some(tag), _) => {
+            named(tag).ok_or_else(|| ImageError::malformed(dir, format!("has no tag {tag:?}")))?
+        }
         (None, [only]) => only,
         (None, _) => match named("latest") {
             Some(latest) => latest,
@@ -104,13 +106,19 @@ fn by_tag(dir: &Path, all: &[Descriptor], tag: Option<&str>) -> Result<Descripto
 
 fn for_this_machine(dir: &Path, all: &[Descriptor]) -> Result<Descriptor, ImageError> {
     let fits = |d: &&Descriptor| {
-        d.platform().as_ref().is_none_or(|p| *p.os() == Os::Linux && *p.architecture() == Arch::default())
+        d.platform()
+            .as_ref()
+            .is_none_or(|p| *p.os() == Os::Linux && *p.architecture() == Arch::default())
     };
     let found = all.iter().find(fits);
     found.cloned().ok_or_else(|| ImageError::malformed(dir, "has no image for this machine"))
 }
 
-fn layers(dir: &Path, manifest: &ImageManifest, diff_ids: &[String]) -> Result<Vec<Layer>, ImageError> {
+fn layers(
+    dir: &Path,
+    manifest: &ImageManifest,
+    diff_ids: &[String],
+) -> Result<Vec<Layer>, ImageError> {
     let blobs = manifest.layers();
     if blobs.len() > MAX_LAYERS || blobs.len() != diff_ids.len() {
         let problem = format!("has {} layers and {} diff_ids", blobs.len(), diff_ids.len());
@@ -172,14 +180,20 @@ fn blob_path(dir: &Path, digest: &str) -> Result<PathBuf, ImageError> {
     });
     match hex {
         Some(hex) => Ok(dir.join("blobs/sha256").join(hex)),
-        None => Err(ImageError::malformed(dir, format!("names a blob by {digest:?}; only sha256 is known"))),
+        None => Err(ImageError::malformed(
+            dir,
+            format!("names a blob by {digest:?}; only sha256 is known"),
+        )),
     }
 }
 
 async fn read_capped(path: &Path, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
     let (file, found) = open_regular(path).await?;
     if found > MAX_DOCUMENT || size.is_some_and(|size| size != found) {
-        return Err(ImageError::malformed(path, format!("has {found} bytes, which cannot be right")));
+        return Err(ImageError::malformed(
+            path,
+            format!("has {found} bytes, which cannot be right"),
+        ));
     }
     let mut bytes = Vec::new();
     let read = file.take(MAX_DOCUMENT).read_to_end(&mut bytes).await;

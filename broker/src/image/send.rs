@@ -38,7 +38,12 @@ pub(crate) async fn send(
             told.tell();
         }
         let done = stream.finish_layer().await?;
-        tracing::debug!(layer = layer.index, entries = done.entries, bytes = done.bytes, "layer applied");
+        tracing::debug!(
+            layer = layer.index,
+            entries = done.entries,
+            bytes = done.bytes,
+            "layer applied"
+        );
     }
     if let Some(progress) = progress {
         progress.send_replace(Progress::Committing);

@@ -24,12 +24,18 @@ pub(super) fn qemu(
         .args(["-name", &spec.id])
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         // What a guest that breaks out of QEMU's devices may still ask of the host.
-        .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"])
+        .args([
+            "-sandbox",
+            "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+        ])
         .args(["-machine", "q35,memory-backend=mem"])
         .args(accel_args(accel))
         .args(["-smp", &spec.cpus.to_string()])
         .args(["-m", &spec.memory_mb.to_string()])
-        .args(["-object", &format!("memory-backend-memfd,id=mem,size={}M,share=on", spec.memory_mb)])
+        .args([
+            "-object",
+            &format!("memory-backend-memfd,id=mem,size={}M,share=on", spec.memory_mb),
+        ])
         .args(["-serial", "stdio"])
         .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(qmp))])
         .args(["-device", "virtio-rng-pci"])

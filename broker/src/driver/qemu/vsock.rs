@@ -111,7 +111,6 @@ async fn listening(socket: &Path, by: &Program) -> Result<(), DriverError> {
 fn is_listening(socket: &Path) -> bool {
     let wanted = socket.display().to_string();
     let all = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    all.lines().any(|line| {
-        line.ends_with(&wanted) && line.split_whitespace().nth(3) == Some("00010000")
-    })
+    all.lines()
+        .any(|line| line.ends_with(&wanted) && line.split_whitespace().nth(3) == Some("00010000"))
 }
