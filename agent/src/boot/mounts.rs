@@ -41,8 +41,10 @@ pub(super) fn machine() -> io::Result<()> {
     mount_at("proc", "/proc", quiet, None)?;
     mount_at("sysfs", "/sys", quiet, None)?;
     mount_at("tmpfs", "/run", quiet, Some("mode=0700"))?;
-    // A kernel without it still boots; commands then have no cgroups.
-    let _ = mount_at("cgroup2", "/sys/fs/cgroup", quiet, Some("nsdelegate"));
+    // A kernel without it still boots; commands then have no cgroups. No
+    // nsdelegate: it refuses to let a spawner, whose thread is in the workload's
+    // namespace and whose own cgroup is not, give birth in the workload's.
+    let _ = mount_at("cgroup2", "/sys/fs/cgroup", quiet, None);
     std::fs::create_dir("/run/postern")
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn handle(state: &Rc<State>, request: Request) -> Result<Reply,
         Request::WaitCommand { command_id, timeout_ms, until_closed } => {
             wait_command::handle(state, &command_id, timeout_ms, until_closed).await
         }
-        Request::WriteStdin(write) => write_stdin::handle(state, write),
+        Request::WriteStdin(write) => write_stdin::handle(state, &write),
         Request::Signal { command_id, signal, scope } => {
             signal::handle(state, &command_id, signal, scope).await
         }

@@ -5,7 +5,7 @@ use postern_proto::{Error, Reply, WriteStdin};
 
 use crate::serve::State;
 
-pub(super) fn handle(state: &State, write: WriteStdin) -> Result<Reply, Error> {
+pub(super) fn handle(state: &State, write: &WriteStdin) -> Result<Reply, Error> {
     if write.data.len() > MAX_STDIN_WRITE {
         let message = format!("{} bytes, the cap is {MAX_STDIN_WRITE}", write.data.len());
         return Err(Error::invalid("data", message));
