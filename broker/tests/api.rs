@@ -111,7 +111,8 @@ async fn raw(router: Router, text: &str) -> String {
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    tokio::time::timeout(Duration::from_secs(30), read).await.expect("the server hangs up").ok();
+    let ended = tokio::time::timeout(Duration::from_secs(10), read).await;
+    assert!(ended.is_ok(), "no hang-up after {text:.120}: {}", String::from_utf8_lossy(&answer));
     served.abort();
     String::from_utf8_lossy(&answer).into_owned()
 }
@@ -137,7 +138,7 @@ async fn ambiguous_requests_are_refused_and_cut_off() {
     )
     .await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
-    let huge = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(300 << 10));
+    let huge = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(2 << 20));
     let answer = raw(router, &huge).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
 }

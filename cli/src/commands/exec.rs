@@ -10,10 +10,20 @@ pub(crate) async fn run(args: Exec) -> Result<u8, Error> {
     let mut signals = Signals::take()?;
     // Without a daemon the call's own broker answers: it knows the sessions that
     // outlived their broker, once there is a store of them.
-    let (client, _embedded) = connect::or_embed(None).await?;
+    let (client, embedded) = connect::or_embed(None).await?;
     let session = resolve::session(&client, &args.session).await?;
     let body = request::exec(&args.argv, &args.command, !args.detach);
-    let started = client.start(&session, &body).await?;
+    let started = match client.start(&session, &body).await {
+        Err(Error::Api { failure, .. }) if embedded.is_some() && failure.code == "not_found" => {
+            return Err(Error::Usage {
+                message: format!("there is no session {session}, and no daemon that could have it"),
+                hint: Some(
+                    "`postern serve --allow-anonymous` starts one; POSTERN_URL points to another",
+                ),
+            });
+        }
+        started => started?,
+    };
     if args.detach {
         println!("{}", started.command_id);
         return Ok(0);
