@@ -1,5 +1,7 @@
 //! The router as a client meets it, before there is any session.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails says so by panicking")]
+
 use std::time::Duration;
 
 use axum::Router;
