@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 
 /// Kept ready when there is nothing to do. More are made as they are needed.
 const READY: usize = 4;
@@ -24,6 +25,11 @@ const MAX_FILE: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Cgroup {
     dir: OwnedFd,
+    name: String,
+    /// Since Linux 6.16 a process that is cloned into a cgroup which was ever
+    /// killed is killed, too, unless its parent's was as often: such a cgroup
+    /// cannot be used again.
+    spent: Cell<bool>,
 }
 
 /// The cgroups below the commands' own directory.
@@ -62,24 +68,27 @@ impl CgroupPool {
             let name = format!("{}", self.next.get());
             self.next.set(self.next.get() + 1);
             match mkdirat(base, name.as_str(), Mode::from_bits_truncate(0o755)) {
-                // Left over by a serving process that crashed: it was killed
-                // empty, and is as good as a new one.
-                Ok(()) | Err(Errno::EEXIST) => {}
+                Ok(()) => {}
+                // Left over by a serving process that crashed, and killed since.
+                Err(Errno::EEXIST) => {
+                    remove(base, &name);
+                    continue;
+                }
                 Err(errno) => return Err(errno),
             }
             let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let cgroup = Cgroup { dir: openat(base, name.as_str(), flags, Mode::empty())? };
-            if !cgroup.is_populated() {
-                return Ok(cgroup);
-            }
+            let dir = openat(base, name.as_str(), flags, Mode::empty())?;
+            return Ok(Cgroup { dir, name, spent: Cell::new(false) });
         }
     }
 
     /// A cgroup whose processes are all gone.
     pub(super) fn put(&self, cgroup: Cgroup) {
         let mut ready = self.ready.borrow_mut();
-        if ready.len() < MAX_READY {
+        if ready.len() < MAX_READY && !cgroup.spent.get() {
             ready.push(cgroup);
+        } else if let Some(base) = &self.base {
+            remove(base, &cgroup.name);
         }
     }
 
@@ -96,6 +105,11 @@ impl CgroupPool {
     }
 }
 
+/// One that some process is still in stays, and is empty some time later.
+fn remove(base: &OwnedFd, name: &str) {
+    let _ = unlinkat(base, name, UnlinkatFlags::RemoveDir);
+}
+
 impl Cgroup {
     /// For clone3(2).
     pub(super) fn fd(&self) -> Result<OwnedFd, Errno> {
@@ -104,6 +118,7 @@ impl Cgroup {
 
     /// SIGKILL for every process in it, also for those that are being born.
     pub(super) fn kill(&self) -> Result<(), Errno> {
+        self.spent.set(true);
         self.write("cgroup.kill", "1")
     }
 

@@ -117,7 +117,9 @@ impl Reader<'_> {
             match self.step(&conn, &mut out)? {
                 Step::More => {}
                 Step::Blocked => {
-                    self.flush(&mut conn, &mut out).await?;
+                    if self.flush_or_end(&mut conn, &mut out).await? {
+                        return Ok(());
+                    }
                     // A socket that takes everything must not starve the pumps.
                     tokio::task::yield_now().await;
                 }
@@ -129,10 +131,12 @@ impl Reader<'_> {
                 Step::Wait => {
                     self.flush(&mut conn, &mut out).await?;
                     self.hold.served(self.cursor.offset());
+                    // The host first: a command that never pauses must not
+                    // keep its word from being heard.
                     let ended = tokio::select! {
                         biased;
+                        host = host_ended(&mut conn) => host?,
                         () = changed => false,
-                        host = Self::host_ended(&mut conn) => host?,
                     };
                     if ended {
                         self.hold.release();
@@ -143,28 +147,36 @@ impl Reader<'_> {
         }
     }
 
-    /// Writes what is gathered; notices a host that went away while waiting.
+    /// Writes what is gathered, or hears that the host wants no more: then true.
+    async fn flush_or_end(
+        &mut self,
+        conn: &mut Conn,
+        out: &mut BytesMut,
+    ) -> Result<bool, ConnError> {
+        let (mut reader, writer) = conn.halves();
+        let ended = tokio::select! {
+            biased;
+            host = host_ended(&mut reader) => host?,
+            written = writer.write_all(out) => {
+                written?;
+                false
+            }
+        };
+        conn.keep(reader);
+        out.clear();
+        match ended {
+            true => self.hold.release(),
+            false => self.hold.served(self.cursor.offset()),
+        }
+        Ok(ended)
+    }
+
+    /// Writes what is gathered.
     async fn flush(&mut self, conn: &mut Conn, out: &mut BytesMut) -> io::Result<()> {
         conn.write_all(out).await?;
         out.clear();
         self.hold.served(self.cursor.offset());
         Ok(())
-    }
-
-    /// True when the host has said that it wants no more; an end without that
-    /// word is a broken link.
-    async fn host_ended(conn: &mut Conn) -> Result<bool, ConnError> {
-        loop {
-            if let Some((header, _)) = StreamHeader::take(conn.ahead())? {
-                if header.kind == StreamKind::End {
-                    return Ok(true);
-                }
-                continue;
-            }
-            if !conn.skim().await? {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
-        }
     }
 
     fn step(&mut self, conn: &Conn, out: &mut BytesMut) -> Result<Step, ConnError> {
@@ -240,6 +252,22 @@ impl Reader<'_> {
     fn over(&self, out: &mut BytesMut) -> Result<Step, ConnError> {
         StreamEnd::Output(Box::new(self.command.info())).encode(out)?;
         Ok(Step::Over)
+    }
+}
+
+/// True when the host has said that it wants no more; an end without that
+/// word is a broken link.
+async fn host_ended(conn: &mut Conn) -> Result<bool, ConnError> {
+    loop {
+        if let Some((header, _)) = StreamHeader::take(conn.ahead())? {
+            if header.kind == StreamKind::End {
+                return Ok(true);
+            }
+            continue;
+        }
+        if !conn.skim().await? {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
     }
 }
 

@@ -55,6 +55,19 @@ impl Conn {
         (self, second)
     }
 
+    /// Two ends for waiting on both at once; what the first reads ahead comes
+    /// back by [`Self::keep`].
+    pub fn halves(&mut self) -> (Self, Self) {
+        let ahead = std::mem::take(&mut self.ahead);
+        let end = |ahead| Self { socket: Rc::clone(&self.socket), ahead };
+        (end(ahead), end(BytesMut::new()))
+    }
+
+    /// See [`Self::halves`].
+    pub fn keep(&mut self, reader: Self) {
+        self.ahead = reader.ahead;
+    }
+
     /// The next length-prefixed frame; `None` when the peer has ended.
     ///
     /// Cancel-safe: what was read is kept.
