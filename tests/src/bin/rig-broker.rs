@@ -1,0 +1,54 @@
+//! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR.
+//!
+//! Its stdin is a lifeline: when the tests are gone, for whatever reason, it
+//! reads the end there and ends its sandboxes.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postern_broker::api;
+use postern_broker::core::{Broker, DriverChoice};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+/// For the sandboxes to end once the tests are gone.
+const END_DEADLINE: Duration = Duration::from_secs(20);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("debug"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let (Some(data), Some(dist)) = (args.next(), args.next()) else {
+        return Err("usage: rig-broker DATA-DIR DIST-DIR".into());
+    };
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(data, dist))
+}
+
+async fn run(data: PathBuf, dist: PathBuf) -> Result<(), Box<dyn Error>> {
+    let broker = Broker::builder()
+        .data_dir(data)
+        .images_dir(dist.join("images"))
+        .default_image("busybox")
+        .driver(DriverChoice::Process)
+        .agent(dist.join("postern-agent"))
+        .kernel(dist.join("vmlinuz"))
+        .initramfs(dist.join("initramfs.img"))
+        .build()
+        .await?;
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
+    std::io::stdout().flush()?;
+    let router = broker.router();
+    let ending = async {
+        let mut lifeline = tokio::io::stdin();
+        let mut buffer = [0; 64];
+        // Nobody writes there; an error means as much as the end.
+        while lifeline.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+        broker.shutdown(END_DEADLINE).await;
+    };
+    api::serve(listener, router, ending).await;
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! A broker of the tests' own.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::artifacts;
+use crate::http::Http;
+use crate::wait;
+
+/// A running `rig-broker`. Dropped, it ends its sandboxes and itself; when the
+/// tests die it does the same.
+#[derive(Debug)]
+pub struct Broker {
+    /// The way to its API.
+    pub http: Http,
+    /// Where its log goes.
+    pub log: PathBuf,
+    child: Child,
+    data: tempfile::TempDir,
+}
+
+impl Broker {
+    /// Starts one; `name` is for its log.
+    pub fn start(name: &str) -> Self {
+        artifacts::dist("postern-agent");
+        // Short, since sockets have short names (sockaddr_un(7)).
+        let data = tempfile::Builder::new().prefix("pt").tempdir().unwrap();
+        let log = artifacts::logs().join(format!("{name}-{}.log", std::process::id()));
+        let mut child = Command::new(program())
+            .arg(data.path())
+            .arg(artifacts::target().join("dist"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap_or_else(|e| panic!("starting {}: {e}", program().display()));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address: SocketAddr = line.trim().parse().unwrap_or_else(|_| {
+            panic!("the broker did not start: {}", std::fs::read_to_string(&log).unwrap())
+        });
+        Self { http: Http::new(address), log, child, data }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where a session's sockets and console are.
+    pub fn session_dir(&self, id: &str) -> PathBuf {
+        self.data.path().join("sessions").join(id)
+    }
+
+    /// Where everything of it is.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        if !std::thread::panicking() {
+            wait::until("the broker ends with its lifeline", wait::seconds(60), || {
+                self.child.try_wait().unwrap()
+            });
+        }
+    }
+}
+
+/// Cargo builds the programs of this crate beside its tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let build = test.parent().and_then(Path::parent).unwrap();
+    build.join("rig-broker")
+}

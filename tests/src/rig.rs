@@ -1,0 +1,117 @@
+//! Where scenarios run.
+
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+use crate::session::{Answer, Session};
+
+/// What a sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Namespaces of this host.
+    Process,
+    /// A QEMU microVM.
+    Vm,
+}
+
+/// One rig: a broker, a session that gentle scenarios share, and fresh ones
+/// for the others.
+#[derive(Debug)]
+pub struct Rig {
+    kind: Kind,
+    broker: Arc<Broker>,
+    shared: Mutex<Option<Session>>,
+    /// A microVM takes a core: one beside the shared one.
+    turn: Mutex<()>,
+    /// What fills the machine runs alone among its kind.
+    heavy: Mutex<()>,
+}
+
+/// A session of a test's own.
+#[derive(Debug)]
+pub struct Fresh<'a> {
+    session: Session,
+    // After the session: the next may come when this one is gone.
+    _turn: Option<MutexGuard<'a, ()>>,
+}
+
+impl Deref for Fresh<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Rig {
+    /// Process sandboxes.
+    pub fn process() -> &'static Self {
+        static RIG: LazyLock<Rig> = LazyLock::new(|| Rig::new(Kind::Process, "process"));
+        &RIG
+    }
+
+    /// MicroVMs.
+    pub fn vm() -> &'static Self {
+        static RIG: LazyLock<Rig> = LazyLock::new(|| Rig::new(Kind::Vm, "vm"));
+        &RIG
+    }
+
+    /// A rig with a broker that nobody else uses.
+    pub fn alone(kind: Kind, name: &str) -> Self {
+        Self::new(kind, name)
+    }
+
+    fn new(kind: Kind, name: &str) -> Self {
+        let broker = Arc::new(Broker::start(name));
+        let (shared, turn, heavy) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { kind, broker, shared, turn, heavy }
+    }
+
+    /// What its sandboxes are.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its broker.
+    pub fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// One of two, by the kind: sizes are smaller where everything is emulated.
+    pub fn size<T>(&self, process: T, vm: T) -> T {
+        match self.kind {
+            Kind::Process => process,
+            Kind::Vm => vm,
+        }
+    }
+
+    /// The session for scenarios that do it no harm: busybox, nothing set.
+    pub fn shared(&self) -> Session {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.get_or_insert_with(|| self.make(json!({})).unwrap()).lend()
+    }
+
+    /// A session that the scenario may harm.
+    pub fn fresh(&self, settings: Value) -> Fresh<'_> {
+        let turn = (self.kind == Kind::Vm)
+            .then(|| self.turn.lock().unwrap_or_else(PoisonError::into_inner));
+        Fresh { session: self.make(settings).unwrap(), _turn: turn }
+    }
+
+    /// A session, or why there is none.
+    pub fn make(&self, mut settings: Value) -> Result<Session, Answer> {
+        settings["driver"] = self.size("process", "qemu").into();
+        if settings["memory_mb"].is_null() {
+            settings["memory_mb"] = self.size(256, 512).into();
+        }
+        Session::make(self.kind, Arc::clone(&self.broker), settings)
+    }
+
+    /// Held by scenarios that fill the machine.
+    pub fn heavy(&self) -> MutexGuard<'_, ()> {
+        self.heavy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
