@@ -133,7 +133,7 @@ impl Response {
     }
 
     /// The rest of the body.
-    pub fn bytes(&mut self) -> io::Result<Vec<u8>> {
+    pub fn whole(&mut self) -> io::Result<Vec<u8>> {
         let mut all = Vec::new();
         self.read_to_end(&mut all)?;
         Ok(all)
@@ -141,7 +141,7 @@ impl Response {
 
     /// The body as JSON; Null if it is empty.
     pub fn json(&mut self) -> io::Result<Value> {
-        let bytes = self.bytes()?;
+        let bytes = self.whole()?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }

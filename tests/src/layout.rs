@@ -20,7 +20,17 @@ pub const TOP: &str = "r";
 
 /// The programs that a scenario may use.
 const APPLETS: [&str; 12] = [
-    "sh", "find", "stat", "xargs", "sha256sum", "readlink", "cat", "sort", "id", "pwd", "echo",
+    "sh",
+    "find",
+    "stat",
+    "xargs",
+    "sha256sum",
+    "readlink",
+    "cat",
+    "sort",
+    "id",
+    "pwd",
+    "echo",
     "env",
 ];
 
@@ -117,7 +127,9 @@ impl Layout {
         let path = self.name();
         let kind = match self.random.below(6) {
             0 | 1 => Kind::Dir,
-            2 => Kind::Link((*self.random.pick(&["../x", "/etc/passwd", "loop/./y", "a b"])).into()),
+            2 => {
+                Kind::Link((*self.random.pick(&["../x", "/etc/passwd", "loop/./y", "a b"])).into())
+            }
             _ => {
                 self.files += 1;
                 let size = *self.random.pick(&[0, 1, 511, 512, 513, 40_000]);
@@ -217,7 +229,8 @@ impl Layout {
         });
         let config = put("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
         let manifest = "application/vnd.oci.image.manifest.v1+json";
-        let body = json!({"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": layers});
+        let body =
+            json!({"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": layers});
         let mut entry = put(manifest, body.to_string().as_bytes());
         entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
         let index = json!({"schemaVersion": 2, "manifests": [entry]});
@@ -341,7 +354,8 @@ fn marker(tar: &mut Builder<Vec<u8>>, path: &str) {
 
 /// `/bin` with busybox and its names, and users.
 fn base_layer() -> Vec<u8> {
-    let file = |data: Vec<u8>, mode| Node { kind: Kind::File(0, data), mode, uid: 0, gid: 0, mtime: 7 };
+    let file =
+        |data: Vec<u8>, mode| Node { kind: Kind::File(0, data), mode, uid: 0, gid: 0, mtime: 7 };
     let dir = Node { kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 7 };
     let mut tar = Builder::new(Vec::new());
     append(&mut tar, "bin", &dir, None);
@@ -360,7 +374,8 @@ fn base_layer() -> Vec<u8> {
 fn busybox() -> Vec<u8> {
     let layout = artifacts::dist("images/busybox");
     let read = |path: &str| std::fs::read(layout.join(path)).unwrap();
-    let blob = |v: &Value| read(&format!("blobs/{}", v["digest"].as_str().unwrap().replace(':', "/")));
+    let blob =
+        |v: &Value| read(&format!("blobs/{}", v["digest"].as_str().unwrap().replace(':', "/")));
     let index: Value = serde_json::from_slice(&read("index.json")).unwrap();
     let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
     for layer in manifest["layers"].as_array().unwrap() {

@@ -136,9 +136,14 @@ impl Raw {
         let mut out = BytesMut::new();
         open.encode(&mut out).map_err(io::Error::other)?;
         raw.socket.write_all(&out)?;
-        let frame = read_frame(&mut raw.socket, &mut raw.ahead, MAX_OPEN_FRAME)?;
-        let reply = StreamReply::decode(frame).map_err(io::Error::other)?;
+        let reply = raw.stream_reply()?;
         Ok((raw, reply))
+    }
+
+    /// The answer to a stream's opening.
+    pub fn stream_reply(&mut self) -> io::Result<StreamReply> {
+        let frame = read_frame(&mut self.socket, &mut self.ahead, MAX_OPEN_FRAME)?;
+        StreamReply::decode(frame).map_err(io::Error::other)
     }
 
     /// The next stream frame.

@@ -61,7 +61,8 @@ pub struct Session {
 impl Session {
     /// Makes one; `settings` are the body of the request.
     pub fn make(kind: Kind, broker: Arc<Broker>, settings: Value) -> Result<Self, Answer> {
-        let response = broker.http.send("POST", "/v1/sessions", &[], settings.to_string().as_bytes());
+        let response =
+            broker.http.send("POST", "/v1/sessions", &[], settings.to_string().as_bytes());
         let answer = Answer::of(response.unwrap());
         if answer.status != 200 {
             return Err(answer);
@@ -110,7 +111,13 @@ impl Session {
     }
 
     /// A request below the session's path.
-    pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Response {
         let path = format!("/v1/sessions/{}{path}", self.id);
         self.broker.http.send(method, &path, headers, body).unwrap()
     }
@@ -118,7 +125,12 @@ impl Session {
     /// Likewise with JSON both ways.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        Answer::of(self.send(method, path, &[("Content-Type", "application/json")], body.as_bytes()))
+        Answer::of(self.send(
+            method,
+            path,
+            &[("Content-Type", "application/json")],
+            body.as_bytes(),
+        ))
     }
 
     /// What the API says of it.

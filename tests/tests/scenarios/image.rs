@@ -1,0 +1,100 @@
+//! An image that is not one of the samples.
+
+use std::collections::BTreeMap;
+
+use postern_tests::layout::{Kind, Layout, TOP, digest};
+use postern_tests::random::Random;
+use postern_tests::{Rig, Session};
+use serde_json::json;
+
+fn as_root(session: &Session, line: &str) -> String {
+    let done =
+        session.exec(&json!({"command": line, "user": "0", "max_output_bytes": 32 << 20})).ok();
+    assert_eq!(done["exit_code"], 0, "{line}: {done}");
+    done["stdout"].as_str().unwrap().to_owned()
+}
+
+/// Lines of `key|value`, by key.
+fn by_name(text: &str) -> BTreeMap<String, String> {
+    let pairs = text.lines().map(|line| line.split_once('|').unwrap());
+    pairs.map(|(name, rest)| (name.trim_start_matches('/').to_owned(), rest.to_owned())).collect()
+}
+
+fn has_its_tree(session: &Session, layout: &Layout) {
+    let find = |what: &str| format!("find /{TOP} {what} -print0 | sort -z");
+    let stat = format!("{} | xargs -0 stat -c '%n|%f %u %g %Y'", find(""));
+    let got = by_name(&as_root(session, &stat));
+    let names: Vec<_> = layout.tree.keys().cloned().collect();
+    assert_eq!(got.keys().cloned().collect::<Vec<_>>(), names, "other names");
+    for (path, node) in &layout.tree {
+        let kind = match node.kind {
+            Kind::Dir => 0o040_000,
+            Kind::File(..) => 0o100_000,
+            Kind::Link(_) => 0o120_000,
+        };
+        let expected = format!("{:x} {} {} {}", kind | node.mode, node.uid, node.gid, node.mtime);
+        assert_eq!(got[path], expected, "{path}: mode, owner, group or time of {:?}", node.kind);
+    }
+    let sums = format!(
+        "{} | xargs -0 sha256sum | while read -r s n; do echo \"$n|$s\"; done",
+        find("-type f")
+    );
+    let sums = by_name(&as_root(session, &sums));
+    let links = format!(
+        "{} | xargs -0 sh -c 'for l; do echo \"$l|$(readlink \"$l\")\"; done' sh",
+        find("-type l")
+    );
+    let links = by_name(&as_root(session, &links));
+    let inodes = format!("{} | xargs -0 stat -c '%n|%i %h'", find("-type f"));
+    let inodes = by_name(&as_root(session, &inodes));
+    let mut of_file: BTreeMap<u64, Vec<&String>> = BTreeMap::new();
+    for (path, node) in &layout.tree {
+        match &node.kind {
+            Kind::File(file, data) => {
+                assert_eq!(format!("sha256:{}", sums[path]), digest(data), "{path}");
+                of_file.entry(*file).or_default().push(&inodes[path]);
+            }
+            Kind::Link(target) => assert_eq!(&links[path], target, "{path}"),
+            Kind::Dir => {}
+        }
+    }
+    for (file, inodes) in of_file {
+        assert!(inodes.iter().all(|i| *i == inodes[0]), "file {file} is no longer one: {inodes:?}");
+        assert!(inodes[0].ends_with(&format!(" {}", inodes.len())), "{file}: {inodes:?}");
+    }
+}
+
+pub(crate) fn an_image_that_is_not_one_of_the_samples_runs(rig: &Rig) {
+    let rounds = rig.size(10, 1);
+    let mut random = Random::new("an_image_that_is_not_one_of_the_samples");
+    for _ in 0..rounds {
+        let layers = usize::try_from(random.below(6)).unwrap() + 2;
+        let layout = Layout::random(random.clone(), layers);
+        random.next();
+        let dir = tempfile::tempdir().unwrap();
+        layout.write(dir.path());
+        let session = rig.fresh(json!({"image": format!("oci:{}", dir.path().display())}));
+        // Config: user, working directory, environment.
+        let done = session.exec(&json!({"command": "id -u; id -g; echo $MADE", "cwd": "/"})).ok();
+        assert_eq!(done["stdout"], "4242\n4343\nby chance\n");
+        assert_eq!(as_root(&session, "pwd"), "/r\n");
+        has_its_tree(&session, &layout);
+    }
+}
+
+pub(crate) fn a_layer_that_is_not_what_it_says_makes_no_session(rig: &Rig) {
+    let layout = Layout::random(Random::new("a_layer_that_is_not_what_it_says"), 2);
+    let dir = tempfile::tempdir().unwrap();
+    layout.write(dir.path());
+    let blobs = dir.path().join("blobs/sha256");
+    let largest =
+        std::fs::read_dir(&blobs).unwrap().flatten().max_by_key(|e| e.metadata().unwrap().len());
+    let path = largest.unwrap().path();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let answer = rig.make(json!({"image": format!("oci:{}", dir.path().display())})).unwrap_err();
+    assert!((400..500).contains(&answer.status), "{answer:?}");
+    assert!(answer.json["message"].as_str().unwrap().contains("sha256"), "{answer:?}");
+}

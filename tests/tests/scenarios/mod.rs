@@ -1,0 +1,129 @@
+//! Scenarios that run on both rigs. Each is a function of the rig; the macros
+//! make tests of them.
+
+pub(crate) mod basics;
+pub(crate) mod ending;
+pub(crate) mod errors;
+pub(crate) mod failed_starts;
+pub(crate) mod files;
+pub(crate) mod held_open;
+pub(crate) mod hostile;
+pub(crate) mod image;
+pub(crate) mod kill;
+pub(crate) mod lossless;
+pub(crate) mod many;
+pub(crate) mod output;
+pub(crate) mod stdin;
+pub(crate) mod timeouts;
+pub(crate) mod workload;
+
+/// `module: function, function;` for each, on a rig by the name of its function.
+#[macro_export]
+macro_rules! scenarios {
+    ($rig:ident, $($module:ident: $($name:ident),+;)+) => {
+        $(mod $module {
+            $(#[test]
+            fn $name() {
+                $crate::scenarios::$module::$name(postern_tests::Rig::$rig());
+            })+
+        })+
+    };
+}
+
+/// Everything that runs on both.
+#[macro_export]
+macro_rules! both_rigs {
+    ($rig:ident) => {
+        $crate::scenarios! { $rig,
+            basics:
+                a_session_boots_and_runs_a_command,
+                every_exit_code_arrives,
+                a_death_by_signal_is_told_from_a_code,
+                argv_reaches_the_program_untouched,
+                the_environment_is_image_then_session_then_command,
+                a_command_runs_where_and_as_whom_it_is_asked,
+                a_child_has_only_its_three_descriptors,
+                a_child_starts_with_clean_signals_and_limits;
+            ending:
+                a_deleted_session_ends_in_order_and_leaves_nothing,
+                a_forced_end_leaves_no_grace,
+                a_session_ends_when_its_time_is_over;
+            errors:
+                what_is_not_there_is_not_found,
+                a_missing_image_is_named,
+                a_body_that_is_wrong_names_its_field,
+                a_body_over_its_limit_is_refused_and_the_next_request_is_served,
+                the_request_id_is_the_callers_or_new,
+                web_pages_do_not_get_in,
+                requests_that_are_no_http_do_no_harm;
+            failed_starts:
+                a_start_that_fails_says_stage_and_errno,
+                a_failed_start_is_listed_as_failed,
+                a_nul_is_refused_with_the_field_that_holds_it,
+                what_the_kernel_does_not_take_is_refused;
+            files:
+                files_go_in_and_out_unchanged,
+                a_range_of_a_file,
+                mode_and_owner_are_as_asked_and_kept,
+                an_upload_that_breaks_off_changes_nothing,
+                what_is_no_plain_file_is_refused,
+                a_full_disk_is_said_to_be_full,
+                a_large_file_is_streamed;
+            held_open:
+                an_exit_does_not_wait_for_a_held_pipe,
+                the_exit_event_comes_once_and_late_output_is_read_afterwards;
+            hostile:
+                frames_that_are_none_end_their_connection_alone,
+                a_hello_cut_at_every_byte_does_no_harm,
+                silent_peers_are_shown_out_and_take_nobodys_place,
+                what_is_not_known_is_answered_with_an_error,
+                a_second_host_does_not_take_the_control_connection,
+                a_reader_that_vanishes_leaves_the_command_alone,
+                a_raw_reader_sees_the_same_offsets;
+            image:
+                an_image_that_is_not_one_of_the_samples_runs,
+                a_layer_that_is_not_what_it_says_makes_no_session;
+            kill:
+                a_signal_to_the_process_is_for_the_process_alone,
+                a_signal_to_the_group_reaches_its_members,
+                a_kill_of_the_tree_reaches_who_left_the_group,
+                a_term_of_the_tree_reaches_each_process_once,
+                a_kill_after_the_exit_is_no_error,
+                an_unknown_signal_or_scope_is_refused;
+            lossless:
+                a_stream_of_events_is_byte_exact_and_memory_stays_flat,
+                raw_output_is_byte_exact_and_memory_stays_flat,
+                a_stream_cut_fifty_times_and_resumed_is_byte_exact,
+                two_lossless_readers_both_get_everything;
+            many:
+                two_hundred_commands_at_once,
+                thousands_of_commands_one_after_another,
+                orphans_are_reaped,
+                a_stream_of_a_silent_command_is_cheap_and_alive;
+            output:
+                output_is_read_from_any_offset,
+                an_offset_that_is_none_is_refused,
+                dropped_output_is_a_named_gap,
+                a_filtered_reader_counts_its_own_stream,
+                bytes_that_are_no_text_arrive_exactly,
+                a_quick_death_loses_no_byte,
+                foreground_output_over_the_cap_is_marked,
+                a_flood_that_nobody_reads_stays_within_its_window;
+            stdin:
+                stdin_is_closed_unless_asked_for,
+                a_repeated_write_is_not_applied_twice,
+                a_process_that_never_reads_costs_a_bounded_buffer,
+                a_program_that_closes_stdin_is_told_of;
+            timeouts:
+                a_timeout_sends_term_and_keeps_the_output,
+                a_timeout_kills_who_ignores_it_and_who_left,
+                a_timeout_fires_with_stdin_open_and_nobody_reading,
+                an_exit_in_time_is_no_timeout;
+            workload:
+                a_hostile_root_cannot_end_or_stop_the_agent,
+                a_hostile_root_sees_nothing_of_the_agent,
+                a_fork_bomb_is_killed_and_the_agent_answers,
+                links_in_the_image_do_not_lead_the_agent_astray;
+        }
+    };
+}
