@@ -58,7 +58,16 @@ impl Broker {
 
     /// A session of the benchmark's image; its path in the API.
     pub(crate) fn session(&self, http: &mut Http) -> io::Result<String> {
-        let answer = http.post("/v1/sessions", &json!({"image": "bench"}))?;
+        self.create(http, &json!({"image": "bench"}))
+    }
+
+    /// One with room for a large file.
+    pub(crate) fn roomy_session(&self, http: &mut Http) -> io::Result<String> {
+        self.create(http, &json!({"image": "bench", "root_size_mb": 3072}))
+    }
+
+    fn create(&self, http: &mut Http, body: &Value) -> io::Result<String> {
+        let answer = http.post("/v1/sessions", body)?;
         let id = answer["id"].as_str().ok_or_else(|| io::Error::other(answer.to_string()))?;
         Ok(format!("/v1/sessions/{id}"))
     }

@@ -27,7 +27,6 @@ pub(crate) struct Http {
 /// An answer; its body is counted, and its end kept.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    pub(crate) status: u16,
     pub(crate) length: u64,
     pub(crate) tail: Vec<u8>,
 }
@@ -81,7 +80,10 @@ impl Http {
         let mut left = size;
         while left > 0 {
             let n = left.min(piece.len() as u64);
-            self.socket.write_all(&piece[..n as usize])?;
+            if let Err(e) = self.socket.write_all(&piece[..n as usize]) {
+                // It did not want the rest, and may have said why.
+                return Err(self.answer().err().unwrap_or(e));
+            }
             left -= n;
         }
         self.answer()
@@ -90,7 +92,7 @@ impl Http {
     fn answer(&mut self) -> io::Result<Answer> {
         let head = self.line_block()?;
         let mut lines = head.lines();
-        let status = lines.next().and_then(|l| l.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
+        let status: u16 = lines.next().and_then(|l| l.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
         let mut body = Body::Length(0);
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
@@ -99,7 +101,7 @@ impl Http {
                 body = Body::Chunks;
             }
         }
-        let mut answer = Answer { status, ..Answer::default() };
+        let mut answer = Answer::default();
         match body {
             Body::Length(length) => self.take(length, &mut answer)?,
             Body::Chunks => self.chunks(&mut answer)?,

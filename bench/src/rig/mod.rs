@@ -9,6 +9,7 @@ pub(crate) mod link;
 pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod programs;
+pub(crate) mod vm;
 pub(crate) mod wait;
 
 use std::io;

@@ -1,10 +1,16 @@
 //! What is measured, one file a thing.
 
 mod at_once;
+mod boot;
 mod exec;
+mod exec_http;
+mod exec_vm;
 mod files;
+mod files_http;
 mod footprint;
+mod start;
 mod stdout;
+mod stdout_http;
 mod unpack;
 
 use std::io;
@@ -15,11 +21,17 @@ use crate::rig::Rig;
 pub(crate) type Measure = fn(&Rig) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-pub(crate) const ALL: [(&str, Measure); 6] = [
+pub(crate) const ALL: [(&str, Measure); 12] = [
     ("exec", exec::measure),
+    ("exec-http", exec_http::measure),
+    ("exec-vm", exec_vm::measure),
     ("stdout", stdout::measure),
+    ("stdout-http", stdout_http::measure),
     ("files", files::measure),
+    ("files-http", files_http::measure),
     ("at-once", at_once::measure),
     ("footprint", footprint::measure),
+    ("start", start::measure),
+    ("boot", boot::measure),
     ("unpack", unpack::measure),
 ];
