@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::artifacts;
 use crate::http::Http;
@@ -18,7 +19,7 @@ pub struct Broker {
     pub http: Http,
     /// Where its log goes.
     pub log: PathBuf,
-    child: Child,
+    child: Mutex<Child>,
     data: tempfile::TempDir,
 }
 
@@ -42,17 +43,27 @@ impl Broker {
         let address: SocketAddr = line.trim().parse().unwrap_or_else(|_| {
             panic!("the broker did not start: {}", std::fs::read_to_string(&log).unwrap())
         });
+        let child = Mutex::new(child);
         Self { http: Http::new(address), log, child, data }
     }
 
     /// Its process.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child().id()
     }
 
     /// Where a session's sockets and console are.
     pub fn session_dir(&self, id: &str) -> PathBuf {
         self.data.path().join("sessions").join(id)
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Cuts its lifeline: it ends its sandboxes, then itself.
+    pub fn cut(&self) {
+        drop(self.child().stdin.take());
     }
 
     /// Where everything of it is.
@@ -63,10 +74,10 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        drop(self.child.stdin.take());
+        self.cut();
         if !std::thread::panicking() {
             wait::until("the broker ends with its lifeline", wait::seconds(60), || {
-                self.child.try_wait().unwrap()
+                self.child().try_wait().unwrap()
             });
         }
     }

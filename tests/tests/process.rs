@@ -2,6 +2,35 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod process_only;
 mod scenarios;
 
 both_rigs!(process);
+
+scenarios! { process, in process_only,
+    cli:
+        run_gives_output_and_code_of_the_command,
+        run_does_not_wait_for_a_grandchild,
+        run_of_a_killed_shell_is_137,
+        run_of_what_is_not_there_says_so,
+        run_hands_stdin_on_and_leaves_nothing;
+    liars:
+        offsets_that_jump_are_an_error,
+        offsets_that_go_back_are_an_error,
+        a_log_that_is_final_elsewhere_is_an_error,
+        a_frame_over_the_cap_is_an_error,
+        bytes_that_are_no_frame_are_an_error,
+        a_second_exit_is_told_once,
+        silence_is_no_exit_and_stalls_nobody_else,
+        a_link_that_always_breaks_costs_no_spinning,
+        an_agent_that_is_not_there_is_an_error_with_a_deadline;
+    stall:
+        a_reader_that_stalls_costs_bounded_memory_and_no_byte;
+    survival:
+        commands_of_a_dead_serve_are_lost_and_never_exit_zero,
+        serve_may_die_again_and_again,
+        a_stopped_serve_delays_and_loses_nothing,
+        a_killed_sandbox_fails_its_session_alone,
+        a_broker_that_ends_takes_its_sandboxes_along,
+        two_brokers_do_not_disturb_each_other;
+}

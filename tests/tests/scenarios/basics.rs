@@ -61,7 +61,8 @@ pub(crate) fn a_command_runs_where_and_as_whom_it_is_asked(rig: &Rig) {
     let line = "pwd; id -u; id -g; echo $HOME $USER $LOGNAME";
     let done = session.exec(&json!({"command": line, "user": "user", "cwd": "/tmp"})).ok();
     assert_eq!(done["stdout"], "/tmp\n1000\n1000\n/home/user user user\n");
-    let by_number = session.exec(&json!({"command": "id -u; id -g", "user": "1234:5678"})).ok();
+    let by_number =
+        session.exec(&json!({"command": "id -u; id -g", "user": "1234:5678", "cwd": "/"})).ok();
     assert_eq!(by_number["stdout"], "1234\n5678\n");
     assert_eq!(session.say("id -u; pwd"), "0\n/root");
 }

@@ -44,6 +44,8 @@ pub(crate) fn two_hundred_commands_at_once(rig: &Rig) {
             let (n, done) = call.join().unwrap();
             assert_eq!(done["exit_code"], n % 256);
             assert_eq!(done["stdout"], format!("{n}\n"));
+            // Another command's start, at the same moment, holds nothing of it.
+            assert_eq!(done["held_open"], false, "command {n}: {done}");
         }
     });
     no_zombies(&session);

@@ -20,11 +20,11 @@ pub(crate) mod workload;
 /// `module: function, function;` for each, on a rig by the name of its function.
 #[macro_export]
 macro_rules! scenarios {
-    ($rig:ident, $($module:ident: $($name:ident),+;)+) => {
+    ($rig:ident, in $place:ident, $($module:ident: $($name:ident),+;)+) => {
         $(mod $module {
             $(#[test]
             fn $name() {
-                $crate::scenarios::$module::$name(postern_tests::Rig::$rig());
+                $crate::$place::$module::$name(postern_tests::Rig::$rig());
             })+
         })+
     };
@@ -34,7 +34,7 @@ macro_rules! scenarios {
 #[macro_export]
 macro_rules! both_rigs {
     ($rig:ident) => {
-        $crate::scenarios! { $rig,
+        $crate::scenarios! { $rig, in scenarios,
             basics:
                 a_session_boots_and_runs_a_command,
                 every_exit_code_arrives,
@@ -121,6 +121,7 @@ macro_rules! both_rigs {
                 an_exit_in_time_is_no_timeout;
             workload:
                 a_hostile_root_cannot_end_or_stop_the_agent,
+                a_workload_that_freezes_itself_harms_only_itself,
                 a_hostile_root_sees_nothing_of_the_agent,
                 a_fork_bomb_is_killed_and_the_agent_answers,
                 links_in_the_image_do_not_lead_the_agent_astray;

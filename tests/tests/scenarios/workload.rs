@@ -21,10 +21,6 @@ const ATTACKS: &[(&str, &str)] = &[
     ),
     ("write the settings", "echo 1 > /proc/sys/kernel/panic; echo b > /proc/sysrq-trigger; true"),
     (
-        "freeze the cgroups",
-        "for f in $(find /sys/fs/cgroup -maxdepth 1 -name 'cgroup.freeze'); do echo 1 > $f; done 2>/dev/null; true",
-    ),
-    (
         "leave by the mounts",
         "umount -a 2>/dev/null; mount -o remount,ro / 2>/dev/null; mount -o remount,rw / 2>/dev/null; true",
     ),
@@ -39,6 +35,16 @@ pub(crate) fn a_hostile_root_cannot_end_or_stop_the_agent(rig: &Rig) {
         assert_eq!(done["stdout"], "alive\n", "after: {what}");
     }
     assert_eq!(session.look().ok()["status"], "running");
+}
+
+pub(crate) fn a_workload_that_freezes_itself_harms_only_itself(rig: &Rig) {
+    let session = rig.fresh(json!({}));
+    let line = "for f in $(find /sys/fs/cgroup -name cgroup.freeze); do echo 1 > $f; done";
+    let command = session.start(json!({"command": line, "timeout_ms": 2000, "kill_grace_ms": 100}));
+    command.exited();
+    let done = session.exec(&json!({"command": "echo thawed"}));
+    assert_eq!(done.status, 200, "a frozen sandbox takes no commands for ever: {done:?}");
+    assert_eq!(done.json["stdout"], "thawed\n");
 }
 
 pub(crate) fn a_hostile_root_sees_nothing_of_the_agent(rig: &Rig) {
@@ -61,8 +67,12 @@ pub(crate) fn a_fork_bomb_is_killed_and_the_agent_answers(rig: &Rig) {
     assert_eq!(during(&session), "alive\n");
     bomb.kill("KILL", "tree").ok();
     bomb.closed();
-    let left = session.say("cat /proc/[0-9]*/comm | grep -c '^sh$' || true");
-    assert_eq!(left, "1", "only the shell that looks");
+    let count = "set -- /proc/[0-9]*; echo $#";
+    postern_tests::wait::until(
+        "only init and who looks are left",
+        postern_tests::wait::seconds(30),
+        || (session.say(count) == "2").then_some(()),
+    );
 }
 
 fn during(session: &Session) -> String {

@@ -1,0 +1,6 @@
+//! Scenarios that need to see the sandbox from outside, or no sandbox at all.
+
+pub(crate) mod cli;
+pub(crate) mod liars;
+pub(crate) mod stall;
+pub(crate) mod survival;
