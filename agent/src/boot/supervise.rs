@@ -51,6 +51,7 @@ impl Supervisor {
     /// Returns when the guest is to end.
     pub(super) fn run(mut self) -> io::Result<()> {
         let set = SigSet::all();
+        crate::sys::process::forget_text();
         loop {
             let left = self.deadline.map(|d| d.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {

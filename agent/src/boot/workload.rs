@@ -101,6 +101,7 @@ fn run(cgroups: Option<&Cgroups>, socket: UnixStream) -> io::Result<Never> {
         }
     }
     drop(socket);
+    crate::sys::process::forget_text();
     close_all();
     reap()
 }

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -24,7 +25,7 @@ const MAX_FILE: usize = 1 << 20;
 /// One command's cgroup.
 #[derive(Debug)]
 pub struct Cgroup {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     name: String,
     /// Since Linux 6.16 a process that is cloned into a cgroup which was ever
     /// killed is killed, too, unless its parent's was as often: such a cgroup
@@ -78,7 +79,7 @@ impl CgroupPool {
             }
             let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
             let dir = openat(base, name.as_str(), flags, Mode::empty())?;
-            return Ok(Cgroup { dir, name, spent: Cell::new(false) });
+            return Ok(Cgroup { dir: Arc::new(dir), name, spent: Cell::new(false) });
         }
     }
 
@@ -112,8 +113,8 @@ fn remove(base: &OwnedFd, name: &str) {
 
 impl Cgroup {
     /// For clone3(2).
-    pub(super) fn fd(&self) -> Result<OwnedFd, Errno> {
-        self.dir.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)
+    pub(super) fn fd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.dir)
     }
 
     /// SIGKILL for every process in it, also for those that are being born.
@@ -145,12 +146,12 @@ impl Cgroup {
     }
 
     fn write(&self, file: &str, value: &str) -> Result<(), Errno> {
-        let fd = openat(&self.dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let fd = openat(self.dir.as_fd(), file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         nix::unistd::write(&fd, value.as_bytes()).map(drop)
     }
 
     fn read(&self, file: &str) -> Result<String, Errno> {
-        let fd = openat(&self.dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let fd = openat(self.dir.as_fd(), file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut text = Vec::new();
         let mut buf = [0; 4096];
         while text.len() < MAX_FILE {

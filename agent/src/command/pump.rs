@@ -31,7 +31,11 @@ pub(super) struct ReadFromChild {
 }
 
 enum Read {
-    Bytes(usize),
+    /// `short`: fewer than asked for, so nothing is left.
+    Bytes {
+        n: usize,
+        short: bool,
+    },
     Nothing,
     End,
 }
@@ -66,7 +70,11 @@ impl ReadFromChild {
                 break;
             }
             match self.read(&command, room) {
-                Read::Bytes(n) => {
+                Read::Bytes { n, short } => {
+                    if short {
+                        // Nothing is left; the kernel tells when there is more.
+                        ready.clear_ready();
+                    }
                     self.enlarge(n);
                     // Let the readers have it while it is in the cache.
                     if n >= DEFAULT_PIPE / 2 {
@@ -104,9 +112,8 @@ impl ReadFromChild {
         loop {
             // One read beyond what was there tells whether the pipe has ended.
             match self.read(command, left.max(1) as u64) {
-                Read::Bytes(n) if n < left => left -= n,
-                Read::Bytes(n) if n == left => left = 0,
-                Read::Bytes(_) | Read::Nothing => return,
+                Read::Bytes { n, .. } if n <= left => left -= n,
+                Read::Bytes { .. } | Read::Nothing => return,
                 Read::End => return self.end(command),
             }
         }
@@ -128,7 +135,7 @@ impl ReadFromChild {
                 log.commit(self.stream, n);
                 drop(log);
                 command.changed.notify_waiters();
-                Read::Bytes(n)
+                Read::Bytes { n, short: n < len }
             }
             Err(Errno::EAGAIN) => Read::Nothing,
             // EIO of a terminal whose last process is gone, and whatever else

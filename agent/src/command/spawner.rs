@@ -4,12 +4,14 @@
 //! there. It is suspended while a child is on its way to execve(2), which is
 //! why it is a thread of its own and the runtime never is.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -45,21 +47,38 @@ struct Job {
     done: oneshot::Sender<Result<Spawned, SpawnError>>,
 }
 
-/// The way to the spawner threads.
+/// The way to the spawner threads, each with a queue of its own: a queue in
+/// common would wake them all for each job.
 #[derive(Debug)]
 pub struct Spawner {
+    threads: Vec<Thread>,
+}
+
+#[derive(Debug)]
+struct Thread {
     jobs: mpsc::Sender<Job>,
+    /// Given to it and not done yet.
+    busy: Rc<Cell<usize>>,
+}
+
+/// One job in a thread's count.
+struct Busy(Rc<Cell<usize>>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 impl Spawner {
     /// Starts the threads and moves each into the workload's namespaces.
     pub fn new(namespaces: Namespaces, reset_oom: bool) -> io::Result<Self> {
-        let (jobs, queue) = mpsc::channel();
-        let queue = Arc::new(Mutex::new(queue));
         let namespaces = Arc::new(namespaces);
         let proc_dir = reset_oom.then(|| File::open("/proc")).transpose()?.map(Arc::new);
+        let mut threads = Vec::new();
         for _ in 0..SPAWNERS {
-            let (queue, namespaces) = (Arc::clone(&queue), Arc::clone(&namespaces));
+            let (jobs, queue) = mpsc::channel();
+            let namespaces = Arc::clone(&namespaces);
             let proc_dir = proc_dir.clone();
             let (ready, entered) = mpsc::channel();
             std::thread::Builder::new().stack_size(THREAD_STACK).spawn(move || {
@@ -71,8 +90,9 @@ impl Spawner {
                 }
             })?;
             entered.recv().map_err(|_| io::Error::other("a spawner died at its start"))??;
+            threads.push(Thread { jobs, busy: Rc::default() });
         }
-        Ok(Self { jobs })
+        Ok(Self { threads })
     }
 
     /// Starts a program and waits until it runs or has failed to.
@@ -81,7 +101,11 @@ impl Spawner {
         let slot = Arc::new(PidfdSlot::default());
         let (done, mut result) = oneshot::channel();
         let job = Job { plan, slot: Arc::clone(&slot), done };
-        self.jobs.send(job).map_err(|_| failed(Errno::ESRCH))?;
+        let idlest = self.threads.iter().min_by_key(|t| t.busy.get());
+        let thread = idlest.ok_or_else(|| failed(Errno::ESRCH))?;
+        thread.busy.set(thread.busy.get() + 1);
+        let _busy = Busy(Rc::clone(&thread.busy));
+        thread.jobs.send(job).map_err(|_| failed(Errno::ESRCH))?;
         loop {
             match tokio::time::timeout(WATCHDOG, &mut result).await {
                 Ok(Ok(result)) => return result,
@@ -107,14 +131,13 @@ fn enter(namespaces: &Namespaces) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(queue: &Mutex<mpsc::Receiver<Job>>, proc_dir: Option<&File>) {
+fn serve(queue: &mpsc::Receiver<Job>, proc_dir: Option<&File>) {
     let mut stack = ChildStack::default();
-    loop {
-        // The lock is held while waiting: the other spawners wait for it then,
-        // which is the same as waiting for a job.
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+    while let Ok(job) = queue.recv() {
         let result = spawn(&job.plan, &mut stack, &job.slot, proc_dir.map(AsFd::as_fd));
+        // The child's ends of the pipes first: whoever hears of the process may
+        // look at once whether somebody still holds them.
+        drop(job.plan);
         // A caller that went away: its process must not run unknown to all.
         if let Err(Ok(orphan)) = job.done.send(result) {
             let _ = crate::sys::pidfd::send_signal(&orphan.pidfd, libc::SIGKILL);

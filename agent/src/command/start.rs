@@ -2,12 +2,15 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 use postern_proto::{Code, CommandState, Error, OutputStream, SpawnStage};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
 use super::life;
@@ -17,7 +20,7 @@ use super::record::Command;
 use super::stdin::WriteToChild;
 use crate::serve::State;
 use crate::sys::spawn::{Plan, SpawnError, Step};
-use crate::sys::watch::watch;
+use crate::sys::watch::watch_or_return;
 
 /// The agent's ends of a command's pipes.
 struct Ends {
@@ -38,12 +41,25 @@ pub async fn start(state: &Rc<State>, command: &Rc<Command>, prepared: Prepared)
         }
     };
     let (pidfd, ends) = result;
-    if let Err(error) = go(state, command, &pidfd, ends, timeout) {
-        // No descriptors left for its pipes: it must not run unwatched.
-        let _ = crate::sys::pidfd::send_signal(&pidfd, libc::SIGKILL);
-        let _ = crate::sys::pidfd::wait(&pidfd);
+    let failed = match watch_or_return(pidfd, Interest::READABLE) {
+        Err((pidfd, e)) => Some(abandon(&pidfd, &e)),
+        Ok(pidfd) => {
+            let pidfd = Rc::new(pidfd);
+            let gone = go(state, command, &pidfd, ends, timeout);
+            gone.err().map(|e| abandon(pidfd.get_ref(), &e))
+        }
+    };
+    if let Some(error) = failed {
         command.finish(CommandState::Failed(error));
     }
+}
+
+/// There is no memory or epoll left to watch it with: it must not run on unseen.
+fn abandon(pidfd: &OwnedFd, e: &std::io::Error) -> Error {
+    let _ = crate::sys::pidfd::send_signal(pidfd, libc::SIGKILL);
+    let _ = crate::sys::pidfd::wait(pidfd);
+    Error::new(Code::ResourceExhausted, format!("watching the process: {e}"))
+        .with_stage(SpawnStage::ResourceLimit)
 }
 
 async fn try_start(
@@ -64,11 +80,7 @@ async fn try_start(
         uid: prepared.user.uid,
         gid: prepared.user.gid,
         groups: prepared.user.groups,
-        cgroup: cgroup
-            .as_ref()
-            .map(super::cgroup::Cgroup::fd)
-            .transpose()
-            .map_err(|e| limit_error("opening the cgroup", e))?,
+        cgroup: cgroup.as_ref().map(super::cgroup::Cgroup::fd),
     };
     let program = command.info().argv.first().cloned().unwrap_or_default();
     let result = state.spawner()?.spawn(plan).await;
@@ -89,21 +101,14 @@ async fn try_start(
 fn go(
     state: &Rc<State>,
     command: &Rc<Command>,
-    pidfd: &OwnedFd,
+    pidfd: &Rc<AsyncFd<OwnedFd>>,
     ends: Ends,
     timeout: life::Timeout,
-) -> Result<(), Error> {
-    let failed = |e: std::io::Error| {
-        Error::new(Code::ResourceExhausted, format!("watching the process: {e}"))
-            .with_stage(SpawnStage::ResourceLimit)
-    };
-    let pidfd = pidfd.try_clone().map_err(failed)?;
-    let pidfd = watch(pidfd, tokio::io::Interest::READABLE).map_err(failed)?;
-    let pidfd = Rc::new(pidfd);
-    let stdout = ReadFromChild::new(ends.stdout, OutputStream::Stdout).map_err(failed)?;
-    let stderr = ReadFromChild::new(ends.stderr, OutputStream::Stderr).map_err(failed)?;
-    let stdin = ends.stdin.map(WriteToChild::new).transpose().map_err(failed)?;
-    command.pidfd.replace(Some(Rc::clone(&pidfd)));
+) -> std::io::Result<()> {
+    let stdout = ReadFromChild::new(ends.stdout, OutputStream::Stdout)?;
+    let stderr = ReadFromChild::new(ends.stderr, OutputStream::Stderr)?;
+    let stdin = ends.stdin.map(WriteToChild::new).transpose()?;
+    command.pidfd.replace(Some(Rc::clone(pidfd)));
     command.open_pumps.set(2);
     command.state.replace(CommandState::Running);
     spawn_local(Rc::clone(&stdout).run(Rc::clone(command)));
@@ -112,22 +117,22 @@ fn go(
         Some(writer) => drop(spawn_local(writer.run(Rc::clone(command)))),
         None => command.stdin.borrow_mut().close(),
     }
-    let watch = life::Life { pidfd, pumps: [stdout, stderr], timeout };
+    let watch = life::Life { pidfd: Rc::clone(pidfd), pumps: [stdout, stderr], timeout };
     spawn_local(watch.run(Rc::clone(state), Rc::clone(command)));
     Ok(())
 }
 
-fn pipes(state: &State, wants_stdin: bool) -> Result<(Ends, [OwnedFd; 3]), Errno> {
+fn pipes(state: &State, wants_stdin: bool) -> Result<(Ends, [Arc<OwnedFd>; 3]), Errno> {
     let (stdin, child_stdin) = if wants_stdin {
         let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-        (Some(nonblocking(write)?), read)
+        (Some(nonblocking(write)?), Arc::new(read))
     } else {
-        (None, state.dev_null.try_clone().map_err(|_| Errno::EMFILE)?)
+        (None, Arc::clone(&state.dev_null))
     };
     let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC)?;
     let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC)?;
     let ends = Ends { stdin, stdout: nonblocking(stdout)?, stderr: nonblocking(stderr)? };
-    Ok((ends, [child_stdin, child_stdout, child_stderr]))
+    Ok((ends, [child_stdin, Arc::new(child_stdout), Arc::new(child_stderr)]))
 }
 
 /// Only the agent's end: O_NONBLOCK on the child's would surprise the program.

@@ -292,6 +292,12 @@ impl Log {
         own.map_or(self.end, |r| r.offset.max(cursor.offset))
     }
 
+    /// Up to `max` bytes at the cursor, of those that [`Self::next`] gave.
+    pub fn piece(&self, cursor: &Cursor, max: usize) -> &[u8] {
+        let bytes = self.blocks.at(cursor.offset);
+        &bytes[..bytes.len().min(max)]
+    }
+
     /// Nothing at the cursor has been dropped.
     pub fn cursor_is_whole(&self, cursor: &Cursor) -> bool {
         self.gap(cursor).is_none()

@@ -14,7 +14,7 @@ use tokio::io::unix::AsyncFd;
 use crate::sys::watch::watch;
 
 /// What one read asks for. Control messages are small; bulk goes elsewhere.
-const READ_STEP: usize = 16 << 10;
+const READ_STEP: usize = 4 << 10;
 
 /// Why a connection ends before its time.
 #[derive(Debug, thiserror::Error)]
@@ -89,17 +89,18 @@ impl Conn {
     async fn fill(&mut self) -> io::Result<bool> {
         loop {
             let mut ready = self.socket.readable().await?;
-            self.ahead.reserve(READ_STEP);
-            let start = self.ahead.len();
-            self.ahead.resize(start + READ_STEP, 0);
-            let result = ready.try_io(|fd| Ok(nix::unistd::read(fd, &mut self.ahead[start..])?));
-            let n = match &result {
-                Ok(Ok(n)) => *n,
-                _ => 0,
-            };
-            self.ahead.truncate(start + n);
+            let mut scratch = [0; READ_STEP];
+            let result = ready.try_io(|fd| Ok(nix::unistd::read(fd, &mut scratch)?));
             match result {
-                Ok(Ok(n)) => return Ok(n > 0),
+                Ok(Ok(n)) => {
+                    if n < READ_STEP {
+                        // A short read says that nothing is left; the kernel
+                        // tells when there is more (epoll(7), question 9).
+                        ready.clear_ready();
+                    }
+                    self.ahead.extend_from_slice(&scratch[..n]);
+                    return Ok(n > 0);
+                }
                 Ok(Err(e)) if e.raw_os_error() == Some(Errno::EINTR as i32) => {}
                 Ok(Err(e)) => return Err(e),
                 Err(_would_block) => {}

@@ -15,20 +15,16 @@ use crate::handlers;
 const MAX_IN_FLIGHT: usize = 8_192;
 
 /// Serves until the host ends, breaks the protocol, or is fenced by another.
-pub(super) async fn serve(
-    conn: Conn,
-    state: &Rc<State>,
-    seat: &Seat,
-    outbox: Rc<Outbox>,
-) -> Result<(), ConnError> {
+pub(super) async fn serve(conn: Conn, state: &Rc<State>, seat: &Seat) -> Result<(), ConnError> {
+    let (reader, writer) = conn.split();
+    let outbox = Outbox::new(writer);
     state.set_outbox(seat, &outbox);
     // Dropped at the end, and the waiting handlers with it.
     let mut in_flight = JoinSet::new();
-    let (reader, writer) = conn.split();
     let read = read(reader, state, &outbox, &mut in_flight);
     tokio::select! {
         result = read => result,
-        result = outbox.run(&writer) => result,
+        result = outbox.run() => result,
         () = seat.fenced() => Ok(()),
     }
 }

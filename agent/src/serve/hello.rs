@@ -10,8 +10,8 @@ use postern_proto::limits::{HOST_CID, MAX_HELLO_FRAME, MAX_OPEN_FRAME};
 use postern_proto::{Hello, Purpose, StreamOpen};
 
 use super::conn::{Conn, ConnError};
+use super::control;
 use super::state::State;
-use super::{control, outbox::Outbox};
 use crate::handlers;
 
 /// A peer that has not said what it wants by then takes a place from others.
@@ -35,7 +35,7 @@ pub(super) async fn greet(fd: OwnedFd, state: &Rc<State>) -> Result<(), ConnErro
             let refusal = seat.as_ref().err().cloned();
             conn.write_all(&encode(&ours(state, &theirs, refusal))?).await?;
             match seat {
-                Ok(seat) => control::serve(conn, state, &seat, Outbox::new()).await,
+                Ok(seat) => control::serve(conn, state, &seat).await,
                 Err(_) => Ok(()),
             }
         }

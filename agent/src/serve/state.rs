@@ -62,7 +62,7 @@ pub struct State {
     /// Their cgroups.
     pub cgroups: CgroupPool,
     /// For commands without stdin.
-    pub dev_null: OwnedFd,
+    pub dev_null: Arc<OwnedFd>,
     /// The image on its way in.
     pub images: Arc<ImageStore>,
     /// For lines of the agent's own.
@@ -118,7 +118,7 @@ impl State {
         let state = Rc::new(Self {
             table: Table::default(),
             cgroups: CgroupPool::new(inherited.cgroups),
-            dev_null: std::fs::File::open("/dev/null")?.into(),
+            dev_null: Arc::new(std::fs::File::open("/dev/null")?.into()),
             images: Arc::new(images),
             log: inherited.log,
             namespaces: RefCell::new(Some(inherited.namespaces)),

@@ -4,8 +4,9 @@
 //! done before: between clone and exec the child only makes system calls.
 
 use std::ffi::{CString, c_char, c_int, c_long};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
@@ -24,7 +25,7 @@ pub struct Plan {
     /// Entered after the identity is taken on, so that its rights decide.
     pub cwd: CString,
     /// Become 0, 1 and 2.
-    pub stdio: [OwnedFd; 3],
+    pub stdio: [Arc<OwnedFd>; 3],
     /// uid, gid and supplementary groups.
     pub uid: u32,
     /// See `uid`.
@@ -32,7 +33,7 @@ pub struct Plan {
     /// See `uid`.
     pub groups: Vec<u32>,
     /// A cgroup v2 directory to be born in.
-    pub cgroup: Option<OwnedFd>,
+    pub cgroup: Option<Arc<OwnedFd>>,
 }
 
 /// What was started.
@@ -85,6 +86,7 @@ struct Context {
     gid: u32,
     groups: *const u32,
     group_count: usize,
+    switch_user: bool,
     oom_reset: RawFd,
     pid: AtomicI32,
     step: AtomicU32,
@@ -119,15 +121,13 @@ pub fn spawn(
         gid: plan.gid,
         groups: plan.groups.as_ptr(),
         group_count: plan.groups.len(),
+        switch_user: plan.uid != 0 || plan.gid != 0 || plan.groups.iter().any(|g| *g != 0),
         oom_reset: proc_dir.map_or(-1, |fd| fd.as_raw_fd()),
         pid: AtomicI32::new(0),
         step: AtomicU32::new(Step::Setup as u32),
         errno: AtomicI32::new(0),
     };
-    let cgroup = plan.cgroup.as_ref().map(|fd| {
-        // A borrow of the plan's own descriptor.
-        std::os::fd::AsFd::as_fd(fd)
-    });
+    let cgroup = plan.cgroup.as_ref().map(|fd| fd.as_fd());
     // SAFETY: `child` keeps the rules of vfork_into, and everything the context
     // points to lives until it returns.
     let result = unsafe { vfork_into(stack, slot, cgroup, child, &raw const context) };
@@ -207,7 +207,7 @@ fn prepare(context: &Context) -> c_int {
     at(Step::Credentials);
     // The agent itself is root without supplementary groups.
     let (gid, uid) = (context.gid as usize, context.uid as usize);
-    if gid != 0 || uid != 0 || context.group_count != 0 {
+    if context.switch_user {
         run(libc::SYS_setgroups, context.group_count, context.groups as usize, 0);
         run(libc::SYS_setresgid, gid, gid, gid);
         run(libc::SYS_setresuid, uid, uid, uid);
