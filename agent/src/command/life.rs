@@ -36,6 +36,9 @@ impl Life {
         self.until_dead(&state, &command).await;
         let status = crate::sys::pidfd::wait(self.pidfd.get_ref());
         command.dead.set(true);
+        // Kept commands must not keep descriptors: each would be copied and
+        // closed again by every later start.
+        command.pidfd.replace(None);
         // All that the process wrote is in the pipes; it comes before the exit.
         for pump in &self.pumps {
             pump.drain(&command);

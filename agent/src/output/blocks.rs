@@ -8,13 +8,17 @@ const FIRST_BLOCK: usize = 4 << 10;
 /// Blocks grow up to this: one read of an enlarged pipe, and one frame.
 pub(super) const MAX_BLOCK: usize = 256 << 10;
 
+/// A reader that catches up drops several blocks at once, and as many are
+/// wanted again soon after.
+const MAX_SPARE: usize = 8;
+
 /// Bytes under absolute offsets `[first, end)`.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     queue: VecDeque<Block>,
-    /// The last block that was dropped, to be used again: in a steady flow
-    /// nothing is allocated and the memory stays warm.
-    spare: Option<Box<[u8]>>,
+    /// Blocks that were dropped, to be used again: in a steady flow nothing is
+    /// allocated, and no page is faulted in a second time.
+    spare: Vec<Box<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -47,7 +51,7 @@ impl Blocks {
     fn new_block(&mut self) -> Box<[u8]> {
         let last = self.queue.back().map_or(0, |b| b.bytes.len());
         let size = (last * 4).clamp(FIRST_BLOCK, MAX_BLOCK);
-        match self.spare.take() {
+        match self.spare.pop() {
             Some(bytes) if bytes.len() >= size => bytes,
             _ => vec![0; size].into_boxed_slice(),
         }
@@ -76,13 +80,16 @@ impl Blocks {
             if front.end() > first || front.filled < front.bytes.len() {
                 break;
             }
-            self.spare = self.queue.pop_front().map(|b| b.bytes);
+            let dropped = self.queue.pop_front().map(|b| b.bytes);
+            if self.spare.len() < MAX_SPARE {
+                self.spare.extend(dropped);
+            }
         }
     }
 
     /// Gives back what nobody will write to any more.
     pub(super) fn seal(&mut self) {
-        self.spare = None;
+        self.spare = Vec::new();
         if let Some(last) = self.queue.back_mut()
             && last.filled < last.bytes.len()
         {
@@ -94,6 +101,6 @@ impl Blocks {
     /// Bytes of memory held.
     pub(super) fn allocated(&self) -> usize {
         self.queue.iter().map(|b| b.bytes.len()).sum::<usize>()
-            + self.spare.as_ref().map_or(0, |b| b.len())
+            + self.spare.iter().map(|b| b.len()).sum::<usize>()
     }
 }
