@@ -54,11 +54,7 @@ impl Broker {
                 .stderr(log),
         )?;
         let stdout = running.child.stdout.take();
-        let mut broker = Self {
-            running,
-            url: String::new(),
-            data,
-        };
+        let mut broker = Self { running, url: String::new(), data };
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || {
             for line in stdout
@@ -72,15 +68,10 @@ impl Broker {
                 }
             }
         });
-        broker.url = receiver
-            .recv_timeout(START_LIMIT)
-            .map_err(|_| Error::Demo {
-                doing: "starting `postern serve`".to_owned(),
-                problem: format!(
-                    "no line `listening on URL`; it said:\n{}",
-                    broker.log_tail()
-                ),
-            })?;
+        broker.url = receiver.recv_timeout(START_LIMIT).map_err(|_| Error::Demo {
+            doing: "starting `postern serve`".to_owned(),
+            problem: format!("no line `listening on URL`; it said:\n{}", broker.log_tail()),
+        })?;
         Ok(broker)
     }
 
@@ -102,9 +93,6 @@ impl Broker {
         const LINES: usize = 40;
         let log = fs::read_to_string(self.data.join("serve.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines
-            .get(lines.len().saturating_sub(LINES)..)
-            .unwrap_or_default()
-            .join("\n")
+        lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default().join("\n")
     }
 }

@@ -35,10 +35,7 @@ impl Client {
             // The body of a refusal says more than its status.
             .http_status_as_error(false)
             .build();
-        Self {
-            agent: config.into(),
-            base: base.to_owned(),
-        }
+        Self { agent: config.into(), base: base.to_owned() }
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Value, Error> {
@@ -59,10 +56,7 @@ impl Client {
     pub(crate) fn bytes(&self, path: &str) -> Result<Vec<u8>, Error> {
         let request = format!("GET {path}");
         let mut body = accepted(&request, self.agent.get(self.url(path)).call())?;
-        body.with_config()
-            .limit(REPLY_LIMIT)
-            .read_to_vec()
-            .map_err(broken(&request))
+        body.with_config().limit(REPLY_LIMIT).read_to_vec().map_err(broken(&request))
     }
 
     /// `multipart/form-data` with the fields `path` and `file`.
@@ -78,13 +72,7 @@ impl Client {
         body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
         let request = format!("POST {url}");
         let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-        json(
-            &request,
-            self.agent
-                .post(self.url(url))
-                .header("Content-Type", kind)
-                .send(body),
-        )
+        json(&request, self.agent.post(self.url(url)).header("Content-Type", kind).send(body))
     }
 
     /// Hands over each server-sent event as it comes, until the stream ends.
@@ -96,10 +84,7 @@ impl Client {
         let request = format!("GET {path}");
         let body = accepted(
             &request,
-            self.agent
-                .get(self.url(path))
-                .header("Accept", "text/event-stream")
-                .call(),
+            self.agent.get(self.url(path)).header("Accept", "text/event-stream").call(),
         )?;
         read_events(&request, BufReader::new(body.into_reader()), each)
     }
@@ -117,16 +102,11 @@ fn accepted(request: &str, reply: Reply) -> Result<Body, Error> {
         return Ok(body);
     }
     let said = body.read_to_string().unwrap_or_default();
-    Err(Error::Demo {
-        doing: request.to_owned(),
-        problem: format!("{}: {said}", parts.status),
-    })
+    Err(Error::Demo { doing: request.to_owned(), problem: format!("{}: {said}", parts.status) })
 }
 
 fn json(request: &str, reply: Reply) -> Result<Value, Error> {
-    let text = accepted(request, reply)?
-        .read_to_string()
-        .map_err(broken(request))?;
+    let text = accepted(request, reply)?.read_to_string().map_err(broken(request))?;
     serde_json::from_str(&text).map_err(|error| Error::Demo {
         doing: request.to_owned(),
         problem: format!("the reply is not JSON ({error}): {text}"),
@@ -135,10 +115,7 @@ fn json(request: &str, reply: Reply) -> Result<Value, Error> {
 
 fn broken(request: &str) -> impl FnOnce(ureq::Error) -> Error {
     let request = request.to_owned();
-    move |source| Error::Http {
-        request,
-        source: Box::new(source),
-    }
+    move |source| Error::Http { request, source: Box::new(source) }
 }
 
 fn read_events(
@@ -146,10 +123,7 @@ fn read_events(
     reader: impl BufRead,
     mut each: impl FnMut(Event) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let fault = |problem: String| Error::Demo {
-        doing: request.to_owned(),
-        problem,
-    };
+    let fault = |problem: String| Error::Demo { doing: request.to_owned(), problem };
     let mut event = Event::default();
     let mut data = String::new();
     for line in reader.lines() {
@@ -189,10 +163,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(seen.len(), 2);
-        assert_eq!(
-            (seen[0].id.as_str(), seen[0].data["text"].as_str()),
-            ("5", Some("tick\n"))
-        );
+        assert_eq!((seen[0].id.as_str(), seen[0].data["text"].as_str()), ("5", Some("tick\n")));
         assert_eq!(seen[1].name, "exit");
     }
 }
