@@ -8,8 +8,8 @@ use nix::unistd::{Pid, getpgid};
 use postern_proto::{Code, Error, SignalScope};
 
 use super::cgroup::Cgroup;
+use super::commands::Commands;
 use super::record::Command;
-use crate::serve::State;
 
 /// Freezing waits for processes to leave the kernel; one that cannot (disk
 /// sleep) must not hold up the signal for the others.
@@ -20,7 +20,7 @@ const FREEZE_STEP: Duration = Duration::from_millis(1);
 
 /// Sends `signal` and tells whether a process was there to take it.
 pub async fn signal(
-    state: &Rc<State>,
+    commands: &Rc<Commands>,
     command: &Rc<Command>,
     signal: i32,
     scope: SignalScope,
@@ -33,7 +33,7 @@ pub async fn signal(
     let result = match scope {
         SignalScope::Process => to_process(command, signal),
         SignalScope::Group => to_group(command, number),
-        SignalScope::Tree => return to_tree(state, command, signal, number).await,
+        SignalScope::Tree => return to_tree(commands, command, signal, number).await,
     };
     delivered(result)
 }
@@ -90,14 +90,14 @@ fn to_group(command: &Command, number: Option<i32>) -> Result<(), Errno> {
 }
 
 async fn to_tree(
-    state: &Rc<State>,
+    commands: &Rc<Commands>,
     command: &Rc<Command>,
     signal: i32,
     number: Option<i32>,
 ) -> Result<bool, Error> {
     let cgroup = command.cgroup.borrow().clone();
     let Some(cgroup) = cgroup else {
-        if state.cgroups.is_available() {
+        if commands.cgroups.is_available() {
             // It never ran, or its tree is over and the cgroup given back.
             return Ok(false);
         }

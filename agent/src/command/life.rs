@@ -8,10 +8,10 @@ use postern_proto::{Exit, SignalScope};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
+use super::commands::Commands;
 use super::kill;
 use super::pump::ReadFromChild;
 use super::record::Command;
-use crate::serve::State;
 
 /// Between TERM and KILL when a command's time is over.
 pub(super) const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -32,8 +32,8 @@ pub(super) struct Life {
 }
 
 impl Life {
-    pub(super) async fn run(self, state: Rc<State>, command: Rc<Command>) {
-        self.until_dead(&state, &command).await;
+    pub(super) async fn run(self, commands: Rc<Commands>, command: Rc<Command>) {
+        self.until_dead(&commands, &command).await;
         let status = crate::sys::pidfd::wait(self.pidfd.get_ref());
         command.dead.set(true);
         // Kept commands must not keep descriptors: each would be copied and
@@ -59,14 +59,14 @@ impl Life {
                 .with_errno(errno as i32),
             )),
         }
-        state.command_ended(&command);
+        commands.ended(&command);
         if command.timed_out.get() {
             // What outlived the first process had the same time.
-            self.end_tree(&state, &command).await;
+            self.end_tree(&commands, &command).await;
         }
     }
 
-    async fn until_dead(&self, state: &Rc<State>, command: &Rc<Command>) {
+    async fn until_dead(&self, commands: &Rc<Commands>, command: &Rc<Command>) {
         let Some(after) = self.timeout.after else {
             let _ = self.pidfd.readable().await;
             return;
@@ -75,21 +75,21 @@ impl Life {
             return;
         }
         command.timed_out.set(true);
-        let _ = kill::signal(state, command, libc::SIGTERM, SignalScope::Tree).await;
+        let _ = kill::signal(commands, command, libc::SIGTERM, SignalScope::Tree).await;
         if tokio::time::timeout(self.timeout.grace, self.pidfd.readable()).await.is_ok() {
             return;
         }
-        let _ = kill::signal(state, command, libc::SIGKILL, SignalScope::Tree).await;
+        let _ = kill::signal(commands, command, libc::SIGKILL, SignalScope::Tree).await;
         let _ = self.pidfd.readable().await;
     }
 
     /// Gives the rest of the tree the grace from now, then ends it.
-    async fn end_tree(&self, state: &Rc<State>, command: &Rc<Command>) {
+    async fn end_tree(&self, commands: &Rc<Commands>, command: &Rc<Command>) {
         let deadline = Instant::now() + self.timeout.grace;
         while !command.is_closed() && Instant::now() < deadline {
             let changed = command.changed.notified();
             let _ = tokio::time::timeout_at(deadline, changed).await;
         }
-        let _ = kill::signal(state, command, libc::SIGKILL, SignalScope::Tree).await;
+        let _ = kill::signal(commands, command, libc::SIGKILL, SignalScope::Tree).await;
     }
 }

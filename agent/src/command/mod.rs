@@ -8,21 +8,24 @@
 //! ```
 
 mod cgroup;
+mod commands;
 mod kill;
 mod life;
 mod prepare;
 mod pump;
 mod record;
+mod session;
 mod spawner;
 mod start;
 mod stdin;
 mod table;
 
-pub use cgroup::CgroupPool;
+pub use commands::{Commands, Ended};
 pub use kill::signal;
 pub use prepare::{Prepared, check, prepare};
 pub use record::{Command, READER_GRACE};
-pub use spawner::{Namespaces, Spawner};
-pub use start::start;
+pub use session::Session;
+pub use spawner::Namespaces;
+pub use start::{fail, start};
 pub use stdin::{Stdin, StdinError};
 pub use table::{Table, TableError};

@@ -9,8 +9,8 @@ use postern_proto::limits::{MAX_EXEC_STRINGS, MAX_ID};
 use postern_proto::{Code, Error, Exec, SpawnStage};
 
 use super::life::{KILL_GRACE, Timeout};
+use super::session::Session;
 use crate::files::{User, UserError};
-use crate::serve::Session;
 
 /// A command that can be started.
 #[derive(Debug)]

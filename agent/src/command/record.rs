@@ -181,11 +181,6 @@ impl Command {
         self.user.replace(user.to_owned());
     }
 
-    /// There will be no process.
-    pub fn fail(&self, error: postern_proto::Error) {
-        self.finish(CommandState::Failed(error));
-    }
-
     /// Waits until `over` holds; looked at after each change.
     pub async fn until(&self, over: impl Fn(&Self) -> bool) {
         loop {

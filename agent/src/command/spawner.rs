@@ -50,7 +50,7 @@ struct Job {
 /// The way to the spawner threads, each with a queue of its own: a queue in
 /// common would wake them all for each job.
 #[derive(Debug)]
-pub struct Spawner {
+pub(super) struct Spawner {
     threads: Vec<Thread>,
 }
 
@@ -72,7 +72,7 @@ impl Drop for Busy {
 
 impl Spawner {
     /// Starts the threads and moves each into the workload's namespaces.
-    pub fn new(namespaces: Namespaces, reset_oom: bool) -> io::Result<Self> {
+    pub(super) fn new(namespaces: Namespaces, reset_oom: bool) -> io::Result<Self> {
         let namespaces = Arc::new(namespaces);
         let proc_dir = reset_oom.then(|| File::open("/proc")).transpose()?.map(Arc::new);
         let mut threads = Vec::new();
@@ -96,7 +96,7 @@ impl Spawner {
     }
 
     /// Starts a program and waits until it runs or has failed to.
-    pub async fn spawn(&self, plan: Plan) -> Result<Spawned, SpawnError> {
+    pub(super) async fn spawn(&self, plan: Plan) -> Result<Spawned, SpawnError> {
         let failed = |errno| SpawnError { step: Step::Clone, errno };
         let slot = Arc::new(PidfdSlot::default());
         let (done, mut result) = oneshot::channel();

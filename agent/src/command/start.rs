@@ -13,12 +13,12 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
+use super::commands::Commands;
 use super::life;
 use super::prepare::Prepared;
 use super::pump::ReadFromChild;
 use super::record::Command;
 use super::stdin::WriteToChild;
-use crate::serve::State;
 use crate::sys::spawn::{Plan, SpawnError, Step};
 use crate::sys::watch::watch_or_return;
 
@@ -31,27 +31,30 @@ struct Ends {
 
 /// Starts the command: when this returns it runs or has failed, and its record
 /// says which.
-pub async fn start(state: &Rc<State>, command: &Rc<Command>, prepared: Prepared) {
+pub async fn start(commands: &Rc<Commands>, command: &Rc<Command>, prepared: Prepared) {
     let timeout = prepared.timeout;
-    let result = match try_start(state, command, prepared).await {
+    let result = match try_start(commands, command, prepared).await {
         Ok(started) => started,
-        Err(error) => {
-            command.finish(CommandState::Failed(error));
-            return;
-        }
+        Err(error) => return fail(commands, command, error),
     };
     let (pidfd, ends) = result;
     let failed = match watch_or_return(pidfd, Interest::READABLE) {
         Err((pidfd, e)) => Some(abandon(&pidfd, &e)),
         Ok(pidfd) => {
             let pidfd = Rc::new(pidfd);
-            let gone = go(state, command, &pidfd, ends, timeout);
+            let gone = go(commands, command, &pidfd, ends, timeout);
             gone.err().map(|e| abandon(pidfd.get_ref(), &e))
         }
     };
     if let Some(error) = failed {
-        command.finish(CommandState::Failed(error));
+        fail(commands, command, error);
     }
+}
+
+/// There will be no process.
+pub fn fail(commands: &Rc<Commands>, command: &Rc<Command>, error: Error) {
+    command.finish(CommandState::Failed(error));
+    commands.ended(command);
 }
 
 /// There is no memory or epoll left to watch it with: it must not run on unseen.
@@ -63,14 +66,14 @@ fn abandon(pidfd: &OwnedFd, e: &std::io::Error) -> Error {
 }
 
 async fn try_start(
-    state: &Rc<State>,
+    commands: &Rc<Commands>,
     command: &Rc<Command>,
     prepared: Prepared,
 ) -> Result<(OwnedFd, Ends), Error> {
     let wants_stdin = !prepared.stdin.is_empty() || prepared.stdin_open;
     let (ends, stdio) =
-        pipes(state, wants_stdin).map_err(|e| limit_error("making the pipes", e))?;
-    let cgroup = state.cgroups.take().map_err(|e| limit_error("making the cgroup", e))?;
+        pipes(commands, wants_stdin).map_err(|e| limit_error("making the pipes", e))?;
+    let cgroup = commands.cgroups.take().map_err(|e| limit_error("making the cgroup", e))?;
     let plan = Plan {
         programs: prepared.programs,
         argv: prepared.argv,
@@ -83,11 +86,11 @@ async fn try_start(
         cgroup: cgroup.as_ref().map(super::cgroup::Cgroup::fd),
     };
     let program = command.info().argv.first().cloned().unwrap_or_default();
-    let result = state.spawner()?.spawn(plan).await;
+    let result = commands.spawner()?.spawn(plan).await;
     let spawned = match result {
         Ok(spawned) => spawned,
         Err(e) => {
-            cgroup.into_iter().for_each(|c| state.cgroups.put(c));
+            cgroup.into_iter().for_each(|c| commands.cgroups.put(c));
             return Err(spawn_error(e, &program, &command.cwd.borrow()));
         }
     };
@@ -99,7 +102,7 @@ async fn try_start(
 
 /// Sets the command's tasks going.
 fn go(
-    state: &Rc<State>,
+    commands: &Rc<Commands>,
     command: &Rc<Command>,
     pidfd: &Rc<AsyncFd<OwnedFd>>,
     ends: Ends,
@@ -118,16 +121,16 @@ fn go(
         None => command.stdin.borrow_mut().close(),
     }
     let watch = life::Life { pidfd: Rc::clone(pidfd), pumps: [stdout, stderr], timeout };
-    spawn_local(watch.run(Rc::clone(state), Rc::clone(command)));
+    spawn_local(watch.run(Rc::clone(commands), Rc::clone(command)));
     Ok(())
 }
 
-fn pipes(state: &State, wants_stdin: bool) -> Result<(Ends, [Arc<OwnedFd>; 3]), Errno> {
+fn pipes(commands: &Commands, wants_stdin: bool) -> Result<(Ends, [Arc<OwnedFd>; 3]), Errno> {
     let (stdin, child_stdin) = if wants_stdin {
         let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
         (Some(nonblocking(write)?), Arc::new(read))
     } else {
-        (None, Arc::clone(&state.dev_null))
+        (None, Arc::clone(&commands.dev_null))
     };
     let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC)?;
     let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC)?;

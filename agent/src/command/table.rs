@@ -85,10 +85,14 @@ impl Table {
         Ok(command)
     }
 
-    /// A command came to its final state; true when it is time to sweep.
-    pub fn ended(&self, command: &Command) -> bool {
+    /// A command came to its final state.
+    pub(super) fn ended(&self, command: &Command) {
         self.running.set(self.running.get().saturating_sub(1));
         self.ended_bytes.set(self.ended_bytes.get() + command.log.borrow().allocated());
+    }
+
+    /// It is time to sweep.
+    pub(super) fn is_over_its_caps(&self) -> bool {
         let ended = self.order.borrow().len() - self.running.get();
         self.ended_bytes.get() > MAX_ENDED_BYTES || ended > MAX_ENDED + SWEEP_SLACK
     }

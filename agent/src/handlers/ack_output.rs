@@ -5,7 +5,7 @@ use postern_proto::{Error, Reply};
 use crate::serve::State;
 
 pub(super) fn handle(state: &State, command_id: &str, offset: u64) -> Result<Reply, Error> {
-    let command = state.table.get(command_id)?;
+    let command = state.commands.table.get(command_id)?;
     let end = command.log.borrow().end();
     if offset > end {
         let message = format!("offset {offset} is beyond the output's end, {end}");

@@ -7,18 +7,18 @@ use postern_proto::{CommandState, Error, Exec, ExecResult, OutputChunk, Reply};
 
 use super::follow::Hold;
 use super::read_output::chunks;
-use crate::command::{Command, check, prepare, start};
+use crate::command::{Command, check, fail, prepare, start};
 use crate::serve::State;
 
 pub(super) async fn handle(state: &Rc<State>, exec: Exec) -> Result<Reply, Error> {
     let limit = (exec.inline_limit as usize).min(MAX_INLINE_OUTPUT);
     let wish = Wish { wait: exec.wait, lossless: exec.lossless, limit };
-    if let Some(command) = state.table.existing(&exec) {
+    if let Some(command) = state.commands.table.existing(&exec) {
         return answer(&command, wish, true).await;
     }
     check(&exec)?;
     let session = state.session()?;
-    let command = state.table.insert(&exec)?;
+    let command = state.commands.table.insert(&exec)?;
     let starting = {
         let (state, command) = (Rc::clone(state), Rc::clone(&command));
         // A task of its own: the caller may go away, the start goes through.
@@ -26,12 +26,9 @@ pub(super) async fn handle(state: &Rc<State>, exec: Exec) -> Result<Reply, Error
             match prepare(&session, &exec) {
                 Ok(prepared) => {
                     command.resolved(prepared.cwd(), prepared.user());
-                    start(&state, &command, prepared).await;
+                    start(&state.commands, &command, prepared).await;
                 }
-                Err(error) => command.fail(error),
-            }
-            if command.is_final() {
-                state.command_ended(&command);
+                Err(error) => fail(&state.commands, &command, error),
             }
         })
     };

@@ -16,7 +16,7 @@ pub(super) use hold::Hold;
 use reader::Reader;
 
 pub(super) async fn serve(conn: Conn, follow: Follow, state: &Rc<State>) -> Result<(), ConnError> {
-    let command = match state.table.get(&follow.command_id) {
+    let command = match state.commands.table.get(&follow.command_id) {
         Ok(command) => command,
         Err(e) => return refuse(&conn, e.into()).await,
     };

@@ -5,5 +5,5 @@ use postern_proto::{Error, Reply};
 use crate::serve::State;
 
 pub(super) fn handle(state: &State, command_id: &str) -> Result<Reply, Error> {
-    Ok(Reply::Command(Box::new(state.table.get(command_id)?.info())))
+    Ok(Reply::Command(Box::new(state.commands.table.get(command_id)?.info())))
 }

@@ -5,13 +5,13 @@ use postern_proto::{Info, Reply};
 use crate::serve::{SOFTWARE, State};
 
 pub(super) fn handle(state: &State) -> Reply {
-    let (running, kept) = state.table.counts();
+    let (running, kept) = state.commands.table.counts();
     let (init_start_us, ready_us) = state.boot_times();
     let (memory_total_bytes, memory_available_bytes) = memory();
     Reply::Info(Box::new(Info {
         software: SOFTWARE.to_owned(),
         kernel: kernel(),
-        cgroup_v2: state.cgroups.is_available(),
+        cgroup_v2: state.commands.have_cgroups(),
         image_ready: state.has_session(),
         memory_total_bytes,
         memory_available_bytes,

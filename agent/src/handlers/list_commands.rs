@@ -5,6 +5,6 @@ use postern_proto::Reply;
 use crate::serve::State;
 
 pub(super) fn handle(state: &State, after: &str, limit: u32) -> Reply {
-    let (commands, more) = state.table.page(after, limit);
+    let (commands, more) = state.commands.table.page(after, limit);
     Reply::Commands { commands, more }
 }

@@ -17,7 +17,7 @@ pub(super) fn handle(
     only: Option<OutputStream>,
     max_bytes: u32,
 ) -> Result<Reply, Error> {
-    let command = state.table.get(command_id)?;
+    let command = state.commands.table.get(command_id)?;
     let log = command.log.borrow();
     let end = only.map_or(log.end(), |stream| log.stream_end(stream));
     let first = only.map_or(log.first(), |stream| log.stream_first(stream));

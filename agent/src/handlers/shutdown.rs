@@ -31,7 +31,7 @@ pub(crate) async fn end_commands(state: &Rc<State>, grace: Duration) {
     if !state.refuse() {
         return;
     }
-    let live = state.table.live();
+    let live = state.commands.table.live();
     signal_all(state, &live, libc::SIGTERM).await;
     until_over(&live, grace).await;
     signal_all(state, &live, libc::SIGKILL).await;
@@ -40,7 +40,7 @@ pub(crate) async fn end_commands(state: &Rc<State>, grace: Duration) {
 
 async fn signal_all(state: &Rc<State>, live: &[Rc<command::Command>], signal: i32) {
     for command in live.iter().filter(|c| !c.is_final()) {
-        let _ = command::signal(state, command, signal, SignalScope::Tree).await;
+        let _ = command::signal(&state.commands, command, signal, SignalScope::Tree).await;
     }
 }
 

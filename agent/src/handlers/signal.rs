@@ -13,10 +13,10 @@ pub(super) async fn handle(
     signal: u32,
     scope: SignalScope,
 ) -> Result<Reply, Error> {
-    let command = state.table.get(command_id)?;
+    let command = state.commands.table.get(command_id)?;
     let number = i32::try_from(signal)
         .map_err(|_| Error::invalid("signal", format!("{signal} is no signal")))?;
     // A signal that comes while the process is being born is for it, too.
     command.until(|c| !c.is_starting()).await;
-    Ok(Reply::Delivered(command::signal(state, &command, number, scope).await?))
+    Ok(Reply::Delivered(command::signal(&state.commands, &command, number, scope).await?))
 }

@@ -12,7 +12,7 @@ pub(super) async fn handle(
     timeout_ms: Option<u64>,
     until_closed: bool,
 ) -> Result<Reply, Error> {
-    let command = state.table.get(command_id)?;
+    let command = state.commands.table.get(command_id)?;
     let _awaited = command.awaited();
     let over = command.until(|c| if until_closed { c.is_closed() } else { c.is_final() });
     match timeout_ms {

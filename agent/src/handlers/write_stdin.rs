@@ -10,7 +10,7 @@ pub(super) fn handle(state: &State, write: &WriteStdin) -> Result<Reply, Error> 
         let message = format!("{} bytes, the cap is {MAX_STDIN_WRITE}", write.data.len());
         return Err(Error::invalid("data", message));
     }
-    let command = state.table.get(&write.command_id)?;
+    let command = state.commands.table.get(&write.command_id)?;
     let result = command.stdin.borrow_mut().write(write.offset, &write.data, write.eof);
     command.stdin_changed.notify_one();
     Ok(Reply::Stdin(result?))

@@ -10,7 +10,6 @@ mod hello;
 mod image;
 mod listener;
 mod outbox;
-mod session;
 mod state;
 mod transfer;
 
@@ -24,7 +23,6 @@ pub use hello::SOFTWARE;
 pub use image::ImageStore;
 pub use listener::Listener;
 pub use outbox::Outbox;
-pub use session::Session;
 pub use state::{Inherited, State, new_id};
 pub use transfer::{Transfer, buffer, error_of};
 
@@ -35,10 +33,11 @@ pub fn run(inherited: Inherited) -> io::Result<()> {
     let local = LocalSet::new();
     local.block_on(&runtime, async {
         let orders = inherited.orders.try_clone()?;
-        let (listener, state) = State::new(inherited)?;
+        let (listener, state, ended) = State::new(inherited)?;
         let listener = Listener::new(listener)?;
         tokio::task::spawn_local(obey(Conn::new(orders.into())?, Rc::clone(&state)));
         tokio::task::spawn_local(hello::ring_doorbell(state.doorbell()));
+        tokio::task::spawn_local(state::after_the_end(Rc::clone(&state), ended));
         tokio::task::spawn_local(state::housekeeping(Rc::clone(&state)));
         tokio::select! {
             result = accept(&listener, &state) => result,

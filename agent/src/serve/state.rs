@@ -1,13 +1,13 @@
 //! What the serving process knows, shared by everything that runs in it.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_proto::{Code, Configure, Error, Event, FromAgent};
 use tokio::sync::Notify;
@@ -15,9 +15,8 @@ use tokio::sync::Notify;
 use super::conn::ConnError;
 use super::image::ImageStore;
 use super::outbox::Outbox;
-use super::session::Session;
 use crate::boot::Log;
-use crate::command::{CgroupPool, Command, Namespaces, Spawner, Table};
+use crate::command::{Commands, Ended, Namespaces, Session};
 
 /// Connections at once; each open stream is one.
 const MAX_CONNECTIONS: usize = 1_024;
@@ -58,17 +57,12 @@ pub struct Inherited {
 #[derive(Debug)]
 pub struct State {
     /// Every command.
-    pub table: Table,
-    /// Their cgroups.
-    pub cgroups: CgroupPool,
-    /// For commands without stdin.
-    pub dev_null: Arc<OwnedFd>,
+    pub commands: Rc<Commands>,
     /// The image on its way in.
     pub images: Arc<ImageStore>,
     /// For lines of the agent's own.
     pub log: Log,
     namespaces: RefCell<Option<Namespaces>>,
-    spawner: OnceCell<Spawner>,
     session: RefCell<Option<Rc<Session>>>,
     pub(crate) configure: RefCell<Configure>,
     boot_id: String,
@@ -81,7 +75,6 @@ pub struct State {
     control: RefCell<Option<Rc<Occupied>>>,
     refusing: Cell<bool>,
     over: Notify,
-    tidying: Cell<bool>,
 }
 
 /// A place among the connections, given back on drop.
@@ -113,16 +106,14 @@ impl Seat {
 }
 
 impl State {
-    pub(super) fn new(inherited: Inherited) -> io::Result<(OwnedFd, Rc<Self>)> {
+    pub(super) fn new(inherited: Inherited) -> io::Result<(OwnedFd, Rc<Self>, Ended)> {
+        let (commands, ended) = Commands::new(inherited.cgroups)?;
         let images = ImageStore::new(inherited.root, inherited.workload, inherited.memory);
         let state = Rc::new(Self {
-            table: Table::default(),
-            cgroups: CgroupPool::new(inherited.cgroups),
-            dev_null: Arc::new(std::fs::File::open("/dev/null")?.into()),
+            commands,
             images: Arc::new(images),
             log: inherited.log,
             namespaces: RefCell::new(Some(inherited.namespaces)),
-            spawner: OnceCell::new(),
             session: RefCell::default(),
             configure: RefCell::default(),
             boot_id: inherited.boot_id,
@@ -135,14 +126,13 @@ impl State {
             control: RefCell::default(),
             refusing: Cell::new(false),
             over: Notify::new(),
-            tidying: Cell::new(false),
         });
         // A serving process before this one had an image: commands can go on.
         if let Some(config) = state.images.remembered_image() {
             state.configure.replace(state.images.remembered_configure().unwrap_or_default());
             state.open_session(&config).map_err(io::Error::other)?;
         }
-        Ok((inherited.listener, state))
+        Ok((inherited.listener, state, ended))
     }
 
     pub(super) fn doorbell(&self) -> Option<u32> {
@@ -172,13 +162,12 @@ impl State {
         };
         let root = self.images.root().map_err(|e| failed("opening the root", e))?;
         if let Some(namespaces) = self.namespaces.borrow_mut().take() {
-            let spawner = Spawner::new(namespaces, self.reset_oom)
+            self.commands
+                .enter(namespaces, self.reset_oom)
                 .map_err(|e| failed("entering the workload's namespaces", e))?;
-            let _ = self.spawner.set(spawner);
         }
         let env = self.configure.borrow().env.clone();
         self.session.replace(Some(Rc::new(Session::new(root, config, &env))));
-        self.cgroups.refill();
         Ok(())
     }
 
@@ -208,12 +197,6 @@ impl State {
     /// There is an image.
     pub fn has_session(&self) -> bool {
         self.session.borrow().is_some()
-    }
-
-    /// The way to the spawner threads.
-    pub fn spawner(&self) -> Result<&Spawner, Error> {
-        let none = || Error::new(Code::FailedPrecondition, "there is no image yet");
-        self.spawner.get().ok_or_else(none)
     }
 
     pub(super) fn connection_place(&self) -> Option<Place> {
@@ -251,28 +234,6 @@ impl State {
         }
     }
 
-    /// A command came to its final state. Its waiters are awake already and go
-    /// first; this tidies up behind them.
-    pub fn command_ended(self: &Rc<Self>, command: &Rc<Command>) {
-        let over = self.table.ended(command);
-        let (state, command) = (Rc::clone(self), Rc::clone(command));
-        tokio::task::spawn_local(async move {
-            if !command.is_awaited() {
-                state.tell(Event::CommandExited(Box::new(command.info())));
-            }
-            command.give_back(&state.cgroups);
-            state.cgroups.refill();
-            if over && !state.tidying.replace(true) {
-                state.tidy();
-                state.tidying.set(false);
-            }
-        });
-    }
-
-    fn tidy(&self) {
-        self.table.sweep(Instant::now(), |command| command.give_back(&self.cgroups));
-    }
-
     pub(super) fn count_fault(&self, error: &ConnError) {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
@@ -298,11 +259,22 @@ impl State {
     }
 }
 
+/// Tidies up behind commands that came to their end, and tells the host of those
+/// that nobody waits for.
+pub(super) async fn after_the_end(state: Rc<State>, mut ended: Ended) {
+    while let Some(command) = ended.recv().await {
+        if !command.is_awaited() {
+            state.tell(Event::CommandExited(Box::new(command.info())));
+        }
+        state.commands.tidy_after(&command);
+    }
+}
+
 /// Looks now and then at what nobody asks for.
 pub(super) async fn housekeeping(state: Rc<State>) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
-        state.tidy();
+        state.commands.tidy();
     }
 }
 

@@ -45,12 +45,14 @@ fn stamp(root: &Root) -> Option<Stamp> {
 }
 
 impl Session {
-    pub(super) fn new(root: Root, config: &ImageConfig, env: &[EnvVar]) -> Self {
+    /// Of a committed image; `env` is the session's own.
+    pub fn new(root: Root, config: &ImageConfig, env: &[EnvVar]) -> Self {
         let image = Defaults::from(config);
         Self { root, image, env: env.to_vec(), cached: RefCell::default() }
     }
 
-    pub(super) fn with_env(&self, env: &[EnvVar]) -> std::io::Result<Self> {
+    /// The same with another environment of the session's.
+    pub fn with_env(&self, env: &[EnvVar]) -> std::io::Result<Self> {
         Ok(Self {
             root: self.root.try_clone()?,
             image: self.image.clone(),

@@ -1,0 +1,87 @@
+//! All commands of a guest, and what they are made with.
+
+use std::cell::OnceCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use postern_proto::{Code, Error};
+use tokio::sync::mpsc;
+
+use super::cgroup::CgroupPool;
+use super::record::Command;
+use super::spawner::{Namespaces, Spawner};
+use super::table::Table;
+
+/// News of commands that came to their final state, in that order.
+pub type Ended = mpsc::UnboundedReceiver<Rc<Command>>;
+
+/// The commands of a guest.
+#[derive(Debug)]
+pub struct Commands {
+    /// Every command that is remembered.
+    pub table: Table,
+    pub(super) cgroups: CgroupPool,
+    /// For commands without stdin.
+    pub(super) dev_null: Arc<OwnedFd>,
+    spawner: OnceCell<Spawner>,
+    /// Unbounded, and yet bounded by the cap on running commands.
+    ended: mpsc::UnboundedSender<Rc<Command>>,
+}
+
+impl Commands {
+    /// `cgroups` is the directory for their cgroups, where there is one.
+    pub fn new(cgroups: Option<OwnedFd>) -> io::Result<(Rc<Self>, Ended)> {
+        let (ended, news) = mpsc::unbounded_channel();
+        let commands = Self {
+            table: Table::default(),
+            cgroups: CgroupPool::new(cgroups),
+            dev_null: Arc::new(std::fs::File::open("/dev/null")?.into()),
+            spawner: OnceCell::new(),
+            ended,
+        };
+        Ok((Rc::new(commands), news))
+    }
+
+    /// The workload's root is in place: starts the spawners in its namespaces.
+    pub fn enter(&self, namespaces: Namespaces, reset_oom: bool) -> io::Result<()> {
+        let spawner = Spawner::new(namespaces, reset_oom)?;
+        self.cgroups.refill();
+        // A second root is refused long before this.
+        let _ = self.spawner.set(spawner);
+        Ok(())
+    }
+
+    pub(super) fn spawner(&self) -> Result<&Spawner, Error> {
+        let none = || Error::new(Code::FailedPrecondition, "there is no image yet");
+        self.spawner.get().ok_or_else(none)
+    }
+
+    /// Commands have cgroups of their own.
+    pub fn have_cgroups(&self) -> bool {
+        self.cgroups.is_available()
+    }
+
+    /// A command came to its final state. Its waiters are awake already; whoever
+    /// hears of this goes behind them.
+    pub(super) fn ended(&self, command: &Rc<Command>) {
+        self.table.ended(command);
+        let _ = self.ended.send(Rc::clone(command));
+    }
+
+    /// After a command's end: takes back its cgroup and keeps some ready.
+    pub fn tidy_after(&self, command: &Command) {
+        command.give_back(&self.cgroups);
+        self.cgroups.refill();
+        if self.table.is_over_its_caps() {
+            self.tidy();
+        }
+    }
+
+    /// Now and then: retention, graces, cgroups that have become empty.
+    pub fn tidy(&self) {
+        self.table.sweep(Instant::now(), |command| command.give_back(&self.cgroups));
+    }
+}
