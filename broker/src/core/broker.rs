@@ -20,6 +20,10 @@ use crate::image::{Layout, Reference};
 /// How many ended sessions stay listed, so that a client can read why one is gone.
 const ENDED_KEPT: usize = 256;
 
+/// The agent unpacks on two threads, and a command that keeps one processor busy
+/// should not slow the agent down.
+const DEFAULT_CPUS: u32 = 2;
+
 /// Debian unpacked takes 260 MB of the root's tmpfs, so half a gigabyte does not do.
 const DEFAULT_MEMORY_MB: u32 = 1024;
 
@@ -199,7 +203,7 @@ impl Broker {
         let limits = &self.inner.limits;
         let ours = driver != DriverKind::Attach;
         let memory_mb = if ours { request.memory_mb.unwrap_or(DEFAULT_MEMORY_MB) } else { 0 };
-        let cpus = if ours { request.cpus.unwrap_or(1) } else { 0 };
+        let cpus = if ours { request.cpus.unwrap_or(DEFAULT_CPUS) } else { 0 };
         let mut sessions = self.sessions_now();
         if sessions.closed {
             return Err(Error::new(Code::Unavailable, "the broker is going down"));

@@ -76,7 +76,7 @@ pub struct CreateSession {
     pub env: Vec<(String, String)>,
     /// None: a default by driver and image.
     pub memory_mb: Option<u32>,
-    /// None: one.
+    /// None: two.
     pub cpus: Option<u32>,
     /// The session is ended after this; None: the broker's default, which may be never.
     pub ttl: Option<Duration>,
