@@ -73,12 +73,14 @@ pub(crate) struct Row {
     what: String,
     floor: Option<(String, Figure)>,
     ours: Figure,
+    /// Of the medians, unless the rounds were compared one by one.
+    paired: Option<f64>,
     target: Target,
 }
 
 impl Row {
     pub(crate) fn new(what: impl Into<String>, ours: Figure, target: Target) -> Self {
-        Self { what: what.into(), floor: None, ours, target }
+        Self { what: what.into(), floor: None, ours, paired: None, target }
     }
 
     pub(crate) fn beside(mut self, what: impl Into<String>, floor: Figure) -> Self {
@@ -86,8 +88,15 @@ impl Row {
         self
     }
 
+    /// The median of the ratios of the rounds.
+    pub(crate) fn paired(mut self, ratio: f64) -> Self {
+        self.paired = Some(ratio);
+        self
+    }
+
     fn ratio(&self) -> Option<f64> {
-        self.floor.as_ref().map(|(_, floor)| self.ours.number() / floor.number())
+        let of_medians = || Some(self.ours.number() / self.floor.as_ref()?.1.number());
+        self.paired.or_else(of_medians)
     }
 
     fn met(&self) -> Option<bool> {

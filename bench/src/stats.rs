@@ -27,6 +27,12 @@ impl Samples {
         self.at(0.99)
     }
 
+    /// The median of what each sample is to the one of the same round: drift of
+    /// the machine from round to round falls out.
+    pub(crate) fn ratio_to(&self, other: &Self) -> f64 {
+        Self(self.0.iter().zip(&other.0).map(|(ours, theirs)| ours / theirs).collect()).p50()
+    }
+
     fn at(&self, part: f64) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
@@ -49,5 +55,6 @@ mod tests {
         assert_eq!(samples.p50(), 0.051);
         assert_eq!(samples.p99(), 0.100);
         assert!(Samples::default().p50().is_nan());
+        assert_eq!(samples.ratio_to(&samples), 1.0);
     }
 }

@@ -55,7 +55,7 @@ impl Rig {
 
     /// `full`, or less of it for a quick look.
     pub(crate) fn rounds(&self, full: usize) -> usize {
-        if self.quick { (full / 10).max(2) } else { full }
+        if self.quick { (full / 10).max(3) } else { full }
     }
 
     /// Bytes of a bulk transfer.

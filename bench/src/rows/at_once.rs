@@ -38,10 +38,8 @@ pub(crate) fn measure(rig: &Rig) -> io::Result<Vec<Row>> {
                 Figure::Seconds(ours.p50()),
                 Target::RatioAtMost(1.5),
             )
-            .beside(
-                format!("{COMMANDS} spawns by {THREADS} threads"),
-                Figure::Seconds(floor.p50()),
-            ),
+            .beside(format!("{COMMANDS} spawns by {THREADS} threads"), Figure::Seconds(floor.p50()))
+            .paired(ours.ratio_to(&floor)),
         );
     }
     Ok(rows)

@@ -13,7 +13,7 @@ use crate::rig::link::Link;
 use crate::rig::memory;
 use crate::stats::Samples;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 
 /// What a transfer may cost a side beyond what it used before.
 const GROWTH: f64 = (8 << 20) as f64;
@@ -42,9 +42,11 @@ pub(crate) fn measure(rig: &Rig) -> io::Result<Vec<Row>> {
     let growth = Figure::Bytes(peak.saturating_sub(used) as f64);
     Ok(vec![
         Row::new("upload, protocol", rate(&in_ours), Target::RatioAtLeast(0.7))
-            .beside("copy: Unix socket, file", rate(&in_floor)),
+            .beside("copy: Unix socket, file", rate(&in_floor))
+            .paired(in_floor.ratio_to(&in_ours)),
         Row::new("download, protocol", rate(&out_ours), Target::RatioAtLeast(0.7))
-            .beside("copy: file, Unix socket", rate(&out_floor)),
+            .beside("copy: file, Unix socket", rate(&out_floor))
+            .paired(out_floor.ratio_to(&out_ours)),
         Row::new("growth of serve meanwhile", growth, Target::AtMost(Figure::Bytes(GROWTH))),
     ])
 }

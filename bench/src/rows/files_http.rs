@@ -9,7 +9,7 @@ use crate::rig::broker::Broker;
 use crate::rig::memory;
 use crate::stats::Samples;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 
 /// What a transfer may cost a side beyond what it used before.
 const GROWTH: f64 = (8 << 20) as f64;
@@ -44,9 +44,11 @@ pub(crate) fn measure(rig: &Rig) -> io::Result<Vec<Row>> {
     let rate = |samples: &Samples| Figure::BytesPerSecond(size as f64 / samples.p50());
     let mut rows = vec![
         Row::new("upload, HTTP PUT", rate(&in_ours), Target::RatioAtLeast(0.7))
-            .beside("copy: TCP, Unix socket, file", rate(&in_floor)),
+            .beside("copy: TCP, Unix socket, file", rate(&in_floor))
+            .paired(in_floor.ratio_to(&in_ours)),
         Row::new("download, HTTP GET", rate(&out_ours), Target::RatioAtLeast(0.7))
-            .beside("copy: file, Unix socket, TCP", rate(&out_floor)),
+            .beside("copy: file, Unix socket, TCP", rate(&out_floor))
+            .paired(out_floor.ratio_to(&out_ours)),
     ];
     for ((side, used), name) in sides.iter().zip(used).zip(["the broker", "serve"]) {
         let (_, peak) = memory::now_and_peak(*side)?;

@@ -12,7 +12,7 @@ use crate::rig::agent::{Sandbox, exec};
 use crate::rig::link::Link;
 use crate::stats::Samples;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 10;
 
 pub(crate) fn measure(rig: &Rig) -> io::Result<Vec<Row>> {
     let (sandbox, mut control) = Sandbox::with_image(rig, &rig.image)?;
@@ -26,7 +26,8 @@ pub(crate) fn measure(rig: &Rig) -> io::Result<Vec<Row>> {
     let rate = |samples: &Samples| Figure::BytesPerSecond(size as f64 / samples.p50());
     Ok(vec![
         Row::new("stdout in bulk, protocol, lossless", rate(&ours), Target::RatioAtLeast(0.7))
-            .beside("relay: pipe, Unix socket", rate(&floor)),
+            .beside("relay: pipe, Unix socket", rate(&floor))
+            .paired(floor.ratio_to(&ours)),
     ])
 }
 

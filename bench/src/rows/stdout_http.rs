@@ -9,7 +9,7 @@ use crate::rig::broker::{Broker, start_lossless};
 use crate::rig::http::Http;
 use crate::stats::Samples;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 
 /// Payload a second in events.
 const EVENTS: Figure = Figure::BytesPerSecond(0.4e9);
@@ -33,9 +33,11 @@ pub(crate) fn measure(rig: &Rig) -> io::Result<Vec<Row>> {
     let floor = "relay: pipe, Unix socket, TCP";
     Ok(vec![
         Row::new("stdout in bulk, HTTP, raw, lossless", rate(&raw), Target::RatioAtLeast(0.7))
-            .beside(floor, rate(&zeros)),
+            .beside(floor, rate(&zeros))
+            .paired(zeros.ratio_to(&raw)),
         Row::new("stdout in bulk, SSE, text payload", rate(&events), Target::AtLeast(EVENTS))
-            .beside(floor, rate(&text)),
+            .beside(floor, rate(&text))
+            .paired(text.ratio_to(&events)),
     ])
 }
 
