@@ -19,9 +19,7 @@ use crate::workspace::Workspace;
 use broker::Broker;
 use http::Client;
 
-/// Two processors, since the guest decompresses and writes a layer in two
-/// threads; under emulation that is a third of the time or more.
-const SESSION: &str = r#"{"image": "debian", "cpus": 2}"#;
+const SESSION: &str = r#"{"image": "debian"}"#;
 
 const PYTHON: &str = "\
 import platform, sys
