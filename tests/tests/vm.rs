@@ -3,5 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod scenarios;
+mod vm_only;
 
 both_rigs!(vm);
+
+scenarios! { vm, in vm_only,
+    machine:
+        a_root_inside_gets_no_word_from_the_agent,
+        a_command_that_eats_the_memory_is_told_of_and_the_agent_lives,
+        a_killed_machine_fails_its_session_alone;
+}

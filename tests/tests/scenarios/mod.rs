@@ -121,6 +121,7 @@ macro_rules! both_rigs {
                 an_exit_in_time_is_no_timeout;
             workload:
                 a_hostile_root_cannot_end_or_stop_the_agent,
+                a_workload_cannot_pull_the_plug,
                 a_workload_that_freezes_itself_harms_only_itself,
                 a_hostile_root_sees_nothing_of_the_agent,
                 a_fork_bomb_is_killed_and_the_agent_answers,

@@ -1,6 +1,6 @@
 //! A root of the workload that is up to no good.
 
-use postern_tests::{Rig, Session};
+use postern_tests::{Rig, Session, wait};
 use serde_json::json;
 
 /// Everything that `kill` reaches, and then some.
@@ -19,7 +19,6 @@ const ATTACKS: &[(&str, &str)] = &[
         "write memory",
         "for m in /proc/[0-9]*/mem; do case $m in /proc/$$/*) ;; *) echo x > $m;; esac; done 2>/dev/null; true",
     ),
-    ("write the settings", "echo 1 > /proc/sys/kernel/panic; echo b > /proc/sysrq-trigger; true"),
     (
         "leave by the mounts",
         "umount -a 2>/dev/null; mount -o remount,ro / 2>/dev/null; mount -o remount,rw / 2>/dev/null; true",
@@ -35,6 +34,27 @@ pub(crate) fn a_hostile_root_cannot_end_or_stop_the_agent(rig: &Rig) {
         assert_eq!(done["stdout"], "alive\n", "after: {what}");
     }
     assert_eq!(session.look().ok()["status"], "running");
+}
+
+pub(crate) fn a_workload_cannot_pull_the_plug(rig: &Rig) {
+    let session = rig.fresh(json!({}));
+    for line in [
+        "echo o > /proc/sysrq-trigger",
+        "echo b > /proc/sysrq-trigger",
+        "echo c > /proc/sysrq-trigger",
+        "reboot -f",
+        "poweroff -f",
+        "halt -f",
+    ] {
+        let command = session.start(json!({"command": line, "timeout_ms": 5000}));
+        // The command may be what dies of it; the sandbox is not.
+        wait::until(line, wait::seconds(60), || {
+            let look = command.look();
+            (look.json["status"] != "running").then_some(())
+        });
+        let answer = session.exec(&json!({"command": "echo alive"}));
+        assert_eq!(answer.json["stdout"], "alive\n", "after {line}: {answer:?}");
+    }
 }
 
 pub(crate) fn a_workload_that_freezes_itself_harms_only_itself(rig: &Rig) {
@@ -68,11 +88,9 @@ pub(crate) fn a_fork_bomb_is_killed_and_the_agent_answers(rig: &Rig) {
     bomb.kill("KILL", "tree").ok();
     bomb.closed();
     let count = "set -- /proc/[0-9]*; echo $#";
-    postern_tests::wait::until(
-        "only init and who looks are left",
-        postern_tests::wait::seconds(30),
-        || (session.say(count) == "2").then_some(()),
-    );
+    wait::until("only init and who looks are left", wait::seconds(30), || {
+        (session.say(count) == "2").then_some(())
+    });
 }
 
 fn during(session: &Session) -> String {
@@ -82,12 +100,20 @@ fn during(session: &Session) -> String {
 
 pub(crate) fn links_in_the_image_do_not_lead_the_agent_astray(rig: &Rig) {
     let session = rig.fresh(json!({}));
+    // By number, which needs no file of users.
+    let as_root = |line: &str| {
+        let done = session.exec(&json!({"command": line, "user": "0:0"})).ok();
+        assert_eq!(done["exit_code"], 0, "{line}: {done}");
+    };
     // The users' files become endless, or links to what never ends.
-    session.say("cp /etc/passwd /tmp/p; rm /etc/passwd; ln -s /dev/zero /etc/passwd; rm -f /etc/group; mkfifo /etc/group");
+    as_root(
+        "cp /etc/passwd /tmp/p; rm -f /etc/passwd /etc/group; ln -s /dev/zero /etc/passwd; \
+         mkfifo /etc/group",
+    );
     let answer = session.exec(&json!({"argv": ["true"], "user": "user", "timeout_ms": 20_000}));
     assert!((400..500).contains(&answer.status), "{answer:?}");
-    assert_eq!(during(&session), "alive\n");
-    session.say("rm /etc/passwd /etc/group; cp /tmp/p /etc/passwd");
-    let done = session.exec(&json!({"argv": ["id", "-u"], "user": "user"})).ok();
+    // Else nobody can put it right again.
+    as_root("rm /etc/passwd /etc/group; cp /tmp/p /etc/passwd");
+    let done = session.exec(&json!({"argv": ["id", "-u"], "user": "user", "cwd": "/"})).ok();
     assert_eq!(done["stdout"], "1000\n");
 }

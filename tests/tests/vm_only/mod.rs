@@ -1,0 +1,3 @@
+//! Scenarios about what only a machine has.
+
+pub(crate) mod machine;
