@@ -90,6 +90,7 @@ fn boot(place: Place, log: Log) -> io::Result<Guest> {
     set_name(c"postern-init");
     // Signals are waited for, never handled: none may get lost in between.
     SigSet::all().thread_block()?;
+    crate::sys::process::reset_signals();
     let step = |what: &'static str, result: io::Result<()>| {
         result.map_err(|e| io::Error::new(e.kind(), format!("{what}: {e}")))
     };

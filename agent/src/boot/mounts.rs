@@ -28,6 +28,14 @@ pub(super) fn bind(source: &str, target: &str) -> io::Result<()> {
         .map_err(|e| io::Error::other(format!("binding {source} to {target}: {}", e.desc())))
 }
 
+/// `path` can be read and no longer be written to.
+pub(super) fn read_only(path: &str) -> io::Result<()> {
+    bind(path, path)?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(NONE, path, NONE, flags, NONE)
+        .map_err(|e| io::Error::other(format!("making {path} read-only: {}", e.desc())))
+}
+
 /// The agent's own file systems in a microVM.
 pub(super) fn machine() -> io::Result<()> {
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;

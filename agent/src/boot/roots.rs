@@ -48,9 +48,12 @@ pub(super) fn make_workload_root(bytes: u64) -> io::Result<OwnedFd> {
 pub(super) fn make_sandbox_root(at: &Path, devices: &[&str]) -> io::Result<()> {
     let at_text = at.to_str().ok_or_else(|| io::Error::other("the directory is not UTF-8"))?;
     mount_at("tmpfs", at_text, MsFlags::MS_NOSUID, Some("mode=0755,size=16m"))?;
-    for dir in ["dev", "proc", "sys", "run", "run/postern", "old"] {
+    for dir in ["dev", "proc", "sys", "run", "old"] {
         fs::create_dir(at.join(dir))?;
     }
+    // Of its own, so that the workload's namespace can do without it.
+    mount_at("tmpfs", &format!("{at_text}/run"), MsFlags::MS_NOSUID, Some("mode=0700,size=4m"))?;
+    fs::create_dir(at.join("run/postern"))?;
     for device in devices {
         let target = format!("{at_text}/dev/{device}");
         File::create(&target)?;

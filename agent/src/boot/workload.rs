@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::stat::Mode;
@@ -19,7 +19,7 @@ use nix::unistd::{ForkResult, Pid, chdir, chroot};
 
 use super::cgroups::{Cgroups, join};
 use super::devices;
-use super::mounts::{make_private, mount_at};
+use super::mounts::{make_private, mount_at, read_only};
 use super::roots::WORKLOAD_ROOT;
 use crate::command::Namespaces;
 use crate::sys::process::{set_name, wait_signal};
@@ -102,6 +102,7 @@ fn run(cgroups: Option<&Cgroups>, socket: UnixStream) -> io::Result<Never> {
     }
     drop(socket);
     crate::sys::process::forget_text();
+    crate::sys::process::forget_arguments();
     close_all();
     reap()
 }
@@ -123,6 +124,18 @@ fn enter(with_cgroups: bool) -> io::Result<()> {
     }
     // The last: the paths above lead through the agent's /proc.
     mount_at("proc", &proc.path(), quiet, None)?;
+    // Root of the workload may end its commands, but not switch the guest off;
+    // a kernel without the file has nothing to guard.
+    let _ = read_only(&format!("{}/sysrq-trigger", Target::open(root, "proc")?.path()));
+    // What lies below the new root is empty from here on: root of the workload
+    // can take the new one away and enter this namespace again.
+    for gone in ["/proc", "/sys", "/run", "/dev"] {
+        match umount2(gone, MntFlags::MNT_DETACH) {
+            // In a process sandbox /dev is a directory with devices bound into it.
+            Ok(()) | Err(Errno::EINVAL) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
     nix::unistd::fchdir(root.as_fd())?;
     mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
     chroot(".")?;

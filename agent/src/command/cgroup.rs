@@ -93,6 +93,20 @@ impl CgroupPool {
         }
     }
 
+    /// A workload that froze its own tree must not keep commands from starting.
+    pub(super) fn thaw(&self) {
+        let Some(base) = &self.base else { return };
+        let mut files = vec!["../cgroup.freeze".to_owned(), "cgroup.freeze".to_owned()];
+        files.extend((0..self.next.get()).map(|n| format!("{n}/cgroup.freeze")));
+        for file in files {
+            let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            // Most of the numbered ones are gone by now.
+            if let Ok(fd) = openat(base, file.as_str(), flags, Mode::empty()) {
+                let _ = nix::unistd::write(&fd, b"0");
+            }
+        }
+    }
+
     /// Between commands: keeps some ready.
     pub fn refill(&self) {
         let Some(base) = &self.base else { return };

@@ -40,8 +40,13 @@ impl Life {
         // closed again by every later start.
         command.pidfd.replace(None);
         // All that the process wrote is in the pipes; it comes before the exit.
-        for pump in &self.pumps {
-            pump.drain(&command);
+        self.drain(&command);
+        if !self.pumps.iter().all(|p| p.has_ended())
+            && let Ok(spawner) = commands.spawner()
+            && spawner.is_busy()
+        {
+            spawner.settle().await;
+            self.drain(&command);
         }
         command.room.notify_waiters();
         match status {
@@ -63,6 +68,12 @@ impl Life {
         if command.timed_out.get() {
             // What outlived the first process had the same time.
             self.end_tree(&commands, &command).await;
+        }
+    }
+
+    fn drain(&self, command: &Command) {
+        for pump in &self.pumps {
+            pump.drain(command);
         }
     }
 

@@ -101,6 +101,11 @@ impl ReadFromChild {
         }
     }
 
+    /// Nobody can write to it any more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
     /// The process is dead: takes what the pipe holds now, holds or not. The
     /// pipe's size bounds it.
     pub(super) fn drain(&self, command: &Command) {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::SigSet;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::sys::clone::{ChildStack, PidfdSlot};
 use crate::sys::process::set_name;
@@ -30,6 +30,9 @@ const SPAWNERS: usize = 2;
 /// A child that has not reached execve(2) after this is killed. It is some
 /// hundred microseconds' work; a loaded machine may need a second.
 const WATCHDOG: Duration = Duration::from_secs(10);
+
+/// A start that takes so long is worth a look.
+const STRANGE: Duration = Duration::from_secs(1);
 
 /// Spawners make system calls and hold a few lists of pointers.
 const THREAD_STACK: usize = 128 << 10;
@@ -52,6 +55,9 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Spawner {
     threads: Vec<Thread>,
+    started: Cell<u64>,
+    finished: Cell<u64>,
+    done: Notify,
 }
 
 #[derive(Debug)]
@@ -60,6 +66,10 @@ struct Thread {
     /// Given to it and not done yet.
     busy: Rc<Cell<usize>>,
 }
+
+/// How long an exit waits for other starts to be through; each takes less than
+/// a millisecond.
+const SETTLE: Duration = Duration::from_millis(50);
 
 /// One job in a thread's count.
 struct Busy(Rc<Cell<usize>>);
@@ -92,11 +102,40 @@ impl Spawner {
             entered.recv().map_err(|_| io::Error::other("a spawner died at its start"))??;
             threads.push(Thread { jobs, busy: Rc::default() });
         }
-        Ok(Self { threads })
+        Ok(Self { threads, started: Cell::new(0), finished: Cell::new(0), done: Notify::new() })
     }
 
-    /// Starts a program and waits until it runs or has failed to.
-    pub(super) async fn spawn(&self, plan: Plan) -> Result<Spawned, SpawnError> {
+    /// Waits until the starts that are under way now are through.
+    ///
+    /// A child on its way to execve(2) has a copy of every descriptor, also of
+    /// the ends of other commands' pipes: until then nobody can tell whether a
+    /// pipe is held by a descendant.
+    pub(super) async fn settle(&self) {
+        let until = self.started.get();
+        let deadline = tokio::time::Instant::now() + SETTLE;
+        while self.finished.get() < until {
+            if tokio::time::timeout_at(deadline, self.done.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A start is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.finished.get() < self.started.get()
+    }
+
+    /// Starts a program and waits until it runs or has failed to. `stuck` is
+    /// called when that takes strangely long.
+    pub(super) async fn spawn(&self, plan: Plan, stuck: impl Fn()) -> Result<Spawned, SpawnError> {
+        self.started.set(self.started.get() + 1);
+        let result = self.hand_over(plan, stuck).await;
+        self.finished.set(self.finished.get() + 1);
+        self.done.notify_waiters();
+        result
+    }
+
+    async fn hand_over(&self, plan: Plan, stuck: impl Fn()) -> Result<Spawned, SpawnError> {
         let failed = |errno| SpawnError { step: Step::Clone, errno };
         let slot = Arc::new(PidfdSlot::default());
         let (done, mut result) = oneshot::channel();
@@ -106,12 +145,14 @@ impl Spawner {
         thread.busy.set(thread.busy.get() + 1);
         let _busy = Busy(Rc::clone(&thread.busy));
         thread.jobs.send(job).map_err(|_| failed(Errno::ESRCH))?;
+        let begun = tokio::time::Instant::now();
         loop {
-            match tokio::time::timeout(WATCHDOG, &mut result).await {
+            match tokio::time::timeout(STRANGE, &mut result).await {
                 Ok(Ok(result)) => return result,
                 Ok(Err(_gone)) => return Err(failed(Errno::ESRCH)),
                 // Not born yet (a queue behind a stopped one): wait on.
-                Err(_late) => drop(slot.kill()),
+                Err(_late) if begun.elapsed() >= WATCHDOG => drop(slot.kill()),
+                Err(_late) => stuck(),
             }
         }
     }
@@ -123,6 +164,10 @@ fn enter(namespaces: &Namespaces) -> io::Result<()> {
     set_name(NAME);
     // A signal that arrived here would be handled in the child's name, too.
     SigSet::all().thread_block()?;
+    // Bounding sets are inherited: nobody that is born here can have it back.
+    for capability in crate::sys::process::WITHHELD {
+        crate::sys::process::drop_bounding(capability)?;
+    }
     // setns(2) into a mount namespace wants a root and cwd of the thread's own.
     unshare(CloneFlags::CLONE_FS)?;
     for fd in &namespaces.fds {

@@ -86,7 +86,7 @@ async fn try_start(
         cgroup: cgroup.as_ref().map(super::cgroup::Cgroup::fd),
     };
     let program = command.info().argv.first().cloned().unwrap_or_default();
-    let result = commands.spawner()?.spawn(plan).await;
+    let result = commands.spawner()?.spawn(plan, || commands.cgroups.thaw()).await;
     let spawned = match result {
         Ok(spawned) => spawned,
         Err(e) => {

@@ -126,3 +126,55 @@ pub fn forget_text() {
         unsafe { libc::madvise(address, end - start, libc::MADV_DONTNEED) };
     }
 }
+
+/// Every signal back to its default but SIGPIPE, which stays ignored: whoever
+/// started us may have ignored others, and that would reach every command.
+pub fn reset_signals() {
+    const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+    const SIGSET_BYTES: usize = 8;
+    let default = [0u64; 4];
+    for signal in SIGNALS.filter(|s| *s != libc::SIGPIPE) {
+        // Not through libc, which keeps some numbers for itself. SIGKILL and
+        // SIGSTOP are refused, and are the default already.
+        // SAFETY: the kernel reads one `struct kernel_sigaction` of 32 bytes.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null::<u64>(),
+                SIGSET_BYTES,
+            )
+        };
+    }
+}
+
+/// What root of the workload does not get: CAP_SYS_BOOT would end the first
+/// process of its pid namespace, and with it the sandbox (reboot(2)).
+pub const WITHHELD: [i32; 1] = [22];
+
+/// Takes a capability out of the calling thread's bounding set.
+pub fn drop_bounding(capability: i32) -> Result<(), Errno> {
+    // SAFETY: takes no memory.
+    let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+    Errno::result(result).map(drop)
+}
+
+/// Clears the arguments and the environment that this process was started with,
+/// as others see them in /proc. Nothing here may look at either afterwards.
+pub fn forget_arguments() {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The name in parentheses may hold spaces; fields are counted after it.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return };
+    let fields: Vec<usize> = fields.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
+    // proc_pid_stat(5): arg_start is the 48th, the first here is the 3rd.
+    let range = |start: usize| Some((*fields.get(start)?, *fields.get(start + 1)?));
+    for (start, end) in [range(45), range(47)].into_iter().flatten() {
+        if start == 0 || end <= start {
+            continue;
+        }
+        // SAFETY: the kernel put the strings there for this process, on its
+        // stack, writable; this process never returns to code that reads them.
+        unsafe { std::ptr::write_bytes(start as *mut u8, 0, end - start) };
+    }
+}

@@ -63,7 +63,8 @@ impl FollowStream {
     pub async fn open(guest: Guest, request: Follow) -> Result<Self, GuestError> {
         let mut links = guest.inner.state.subscribe();
         links.mark_unchanged();
-        let mut check = OutputCheck::new(request.from, request.only);
+        let to_the_end = !request.until_exit && !request.no_wait;
+        let mut check = OutputCheck::new(request.from, request.only).going_to_the_end(to_the_end);
         let (conn, opened) = open(&guest, &request, &mut check).await?;
         guest.inner.watchers.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
@@ -165,7 +166,14 @@ impl FollowStream {
         self.links.mark_unchanged();
         let request = Follow { from: self.check.next, ..self.request.clone() };
         self.check.reconnected();
-        let (conn, opened) = open(&self.guest, &request, &mut self.check).await?;
+        let opened = open(&self.guest, &request, &mut self.check).await;
+        let (conn, opened) = opened.map_err(|e| match e {
+            // It was there: the serving process that kept it is not.
+            GuestError::Agent(e) if e.code == postern_proto::Code::NotFound => {
+                GuestError::Restarted
+            }
+            other => other,
+        })?;
         self.conn = Some(conn);
         self.opened = opened;
         Ok(())
@@ -227,6 +235,8 @@ pub(super) struct OutputCheck {
     exit_here: bool,
     exit_told: bool,
     ended: bool,
+    /// The stream was asked to go on to the log's end.
+    to_the_end: bool,
 }
 
 impl OutputCheck {
@@ -238,7 +248,14 @@ impl OutputCheck {
             exit_here: false,
             exit_told: false,
             ended: false,
+            to_the_end: false,
         }
+    }
+
+    /// An end before all of the log was carried is a lie.
+    pub(super) fn going_to_the_end(mut self, to_the_end: bool) -> Self {
+        self.to_the_end = to_the_end;
+        self
     }
 
     pub(super) fn reconnected(&mut self) {
@@ -317,7 +334,17 @@ impl OutputCheck {
     fn end(&mut self, payload: Bytes) -> Result<Checked, Fault> {
         self.ended = true;
         match StreamEnd::decode(payload)? {
-            StreamEnd::Output(info) => Ok(Checked::Item(FollowItem::Closed(info))),
+            StreamEnd::Output(info) => {
+                let end = match self.only {
+                    None => info.output_end,
+                    Some(OutputStream::Stderr) => info.stderr_end,
+                    Some(_) => info.stdout_end,
+                };
+                if self.to_the_end && self.next != end {
+                    return Err(Fault::OffsetJump { expected: self.next, got: end });
+                }
+                Ok(Checked::Item(FollowItem::Closed(info)))
+            }
             StreamEnd::Error(error) => Ok(Checked::Failed(error)),
             _ => Err(Fault::WrongFrame("an end of another kind of stream")),
         }

@@ -26,6 +26,9 @@ pub(super) struct Reader<'a> {
     hold: Hold<'a>,
     out: BytesMut,
     body: usize,
+    /// For a reader that came after the exit: all that was there by then comes
+    /// before the exit is told.
+    late_end: u64,
     told_exit: bool,
     over: bool,
 }
@@ -48,7 +51,18 @@ impl<'a> Reader<'a> {
         out: BytesMut,
     ) -> Self {
         let hold = Hold::new(command, follow.lossless.then_some(cursor.offset()));
-        Self { command, follow, cursor, hold, out, body: 0, told_exit: false, over: false }
+        let late_end = command.exit_end().map_or(0, |_| command.log.borrow().end());
+        Self {
+            command,
+            follow,
+            cursor,
+            hold,
+            out,
+            body: 0,
+            late_end,
+            told_exit: false,
+            over: false,
+        }
     }
 
     /// Serves until the end, or until the host wants no more. A broken link is
@@ -174,7 +188,7 @@ impl<'a> Reader<'a> {
         if self.told_exit {
             return None;
         }
-        let end = self.command.exit_end()?;
+        let end = self.command.exit_end()?.max(self.late_end);
         let position = self.command.log.borrow().settled(&self.cursor);
         Some(usize::try_from(end.saturating_sub(position)).unwrap_or(usize::MAX))
     }
