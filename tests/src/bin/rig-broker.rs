@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn run(data: PathBuf, dist: PathBuf) -> Result<(), Box<dyn Error>> {
     let broker = Broker::builder()
-        .data_dir(data)
+        .data_dir(&data)
         .images_dir(dist.join("images"))
         .default_image("busybox")
         .driver(DriverChoice::Process)
@@ -50,5 +50,9 @@ async fn run(data: PathBuf, dist: PathBuf) -> Result<(), Box<dyn Error>> {
         broker.shutdown(END_DEADLINE).await;
     };
     api::serve(listener, router, ending).await;
-    Ok(())
+    // The tests may be gone, and only what was made for them is in it.
+    match std::fs::remove_dir_all(&data) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e.into()),
+        _ => Ok(()),
+    }
 }
