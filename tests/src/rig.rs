@@ -107,7 +107,7 @@ impl Rig {
         if settings["memory_mb"].is_null() {
             settings["memory_mb"] = self.size(256, 512).into();
         }
-        Session::make(self.kind, Arc::clone(&self.broker), settings)
+        Session::make(self.kind, Arc::clone(&self.broker), &settings)
     }
 
     /// Held by scenarios that fill the machine.

@@ -60,7 +60,7 @@ pub struct Session {
 
 impl Session {
     /// Makes one; `settings` are the body of the request.
-    pub fn make(kind: Kind, broker: Arc<Broker>, settings: Value) -> Result<Self, Answer> {
+    pub fn make(kind: Kind, broker: Arc<Broker>, settings: &Value) -> Result<Self, Answer> {
         let response =
             broker.http.send("POST", "/v1/sessions", &[], settings.to_string().as_bytes());
         let answer = Answer::of(response.unwrap());

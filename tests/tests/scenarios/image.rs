@@ -70,7 +70,7 @@ pub(crate) fn an_image_that_is_not_one_of_the_samples_runs(rig: &Rig) {
     for _ in 0..rounds {
         let layers = usize::try_from(random.below(6)).unwrap() + 2;
         let layout = Layout::random(random.clone(), layers);
-        random.next();
+        random.number();
         let dir = tempfile::tempdir().unwrap();
         layout.write(dir.path());
         let session = rig.fresh(json!({"image": format!("oci:{}", dir.path().display())}));

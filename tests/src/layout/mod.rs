@@ -4,64 +4,25 @@
 //! and white out below `/r`. [`Tree`] is the model: each layer is applied to it
 //! as the OCI image specification says.
 
-use std::collections::BTreeMap;
-use std::io::{Read, Write};
+mod archive;
+mod changes;
+mod tree;
+
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tar::{Builder, EntryType, Header};
 
-use crate::artifacts;
+pub use tree::{Kind, Node, Tree};
+
 use crate::random::Random;
+use archive::base_layer;
+use changes::{Changes, Entry};
+use tree::{is_below, node};
 
 /// Everything under test is below this.
 pub const TOP: &str = "r";
-
-/// The programs that a scenario may use.
-const APPLETS: [&str; 12] = [
-    "sh",
-    "find",
-    "stat",
-    "xargs",
-    "sha256sum",
-    "readlink",
-    "cat",
-    "sort",
-    "id",
-    "pwd",
-    "echo",
-    "env",
-];
-
-/// What a name is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Dir,
-    /// A file; equal numbers are hard links of one.
-    File(u64, Vec<u8>),
-    /// A link to this.
-    Link(String),
-}
-
-/// A name and its owner, mode and time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
-    /// What it is.
-    pub kind: Kind,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u64,
-    /// Group.
-    pub gid: u64,
-    /// Seconds.
-    pub mtime: u64,
-}
-
-/// Path (without a leading `/`) to node.
-pub type Tree = BTreeMap<String, Node>;
 
 /// Builds the layers of one image and the tree that they make.
 #[derive(Debug)]
@@ -242,163 +203,6 @@ impl Layout {
         std::fs::write(to.join("index.json"), index.to_string()).unwrap();
         std::fs::write(to.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
-}
-
-/// What one layer says, in order.
-struct Changes {
-    old: Tree,
-    entries: Vec<Entry>,
-}
-
-enum Entry {
-    /// The node of this path; a hard link to another path of this layer.
-    Put(String, Option<String>),
-    Whiteout(String),
-    Opaque(String),
-}
-
-impl Entry {
-    fn path(&self) -> &String {
-        let (Self::Put(path, _) | Self::Whiteout(path) | Self::Opaque(path)) = self;
-        path
-    }
-}
-
-impl Changes {
-    fn names(&self) -> impl Iterator<Item = &String> {
-        self.entries.iter().map(Entry::path)
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.names().any(|name| name == path)
-    }
-
-    /// As real layers do, one that changes a directory's contents tells of the
-    /// directory too.
-    fn parents(&mut self, path: &str) {
-        for (at, _) in path.match_indices('/') {
-            self.touch_one(&path[..at]);
-        }
-    }
-
-    fn touch(&mut self, path: &str) {
-        self.parents(path);
-        self.touch_one(path);
-    }
-
-    fn touch_one(&mut self, path: &str) {
-        if !self.has(path) {
-            self.entries.push(Entry::Put(path.to_owned(), None));
-        }
-    }
-
-    fn tar(&self, tree: &Tree) -> Vec<u8> {
-        let mut tar = Builder::new(Vec::new());
-        for entry in &self.entries {
-            match entry {
-                Entry::Put(path, link) => append(&mut tar, path, &tree[path], link.as_deref()),
-                Entry::Whiteout(path) => {
-                    let (dir, name) = path.rsplit_once('/').unwrap();
-                    marker(&mut tar, &format!("{dir}/.wh.{name}"));
-                }
-                Entry::Opaque(path) => marker(&mut tar, &format!("{path}/.wh..wh..opq")),
-            }
-        }
-        tar.into_inner().unwrap()
-    }
-}
-
-fn is_below(name: &str, dir: &str) -> bool {
-    name.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'))
-}
-
-fn node(random: &mut Random, kind: Kind) -> Node {
-    let mode = match kind {
-        Kind::Dir => *random.pick(&[0o755, 0o700, 0o1777, 0o2755, 0o555]),
-        Kind::File(..) => *random.pick(&[0o644, 0o4755, 0o2711, 0o000, 0o600]),
-        Kind::Link(_) => 0o777,
-    };
-    let ids = [0, 1, 1000, 65_534, 2_000_000];
-    let (uid, gid) = (*random.pick(&ids), *random.pick(&ids));
-    let mtime = *random.pick(&[0, 1, 946_684_800, 1_700_000_000, 4_000_000_000]);
-    Node { kind, mode, uid, gid, mtime }
-}
-
-fn append(tar: &mut Builder<Vec<u8>>, path: &str, node: &Node, link: Option<&str>) {
-    let mut header = Header::new_gnu();
-    header.set_mode(node.mode);
-    header.set_uid(node.uid);
-    header.set_gid(node.gid);
-    header.set_mtime(node.mtime);
-    header.set_size(0);
-    match (&node.kind, link) {
-        (_, Some(target)) => {
-            header.set_entry_type(EntryType::Link);
-            tar.append_link(&mut header, path, target).unwrap();
-        }
-        (Kind::Dir, None) => {
-            header.set_entry_type(EntryType::Directory);
-            tar.append_data(&mut header, format!("{path}/"), &b""[..]).unwrap();
-        }
-        (Kind::File(_, data), None) => {
-            header.set_entry_type(EntryType::Regular);
-            header.set_size(data.len() as u64);
-            tar.append_data(&mut header, path, &data[..]).unwrap();
-        }
-        (Kind::Link(target), None) => {
-            header.set_entry_type(EntryType::Symlink);
-            // Literally: the crate would tidy the target up.
-            header.set_link_name_literal(target).unwrap();
-            tar.append_data(&mut header, path, &b""[..]).unwrap();
-        }
-    }
-}
-
-fn marker(tar: &mut Builder<Vec<u8>>, path: &str) {
-    let kind = Kind::File(0, Vec::new());
-    append(tar, path, &Node { kind, mode: 0o600, uid: 0, gid: 0, mtime: 0 }, None);
-}
-
-/// `/bin` with busybox and its names, and users.
-fn base_layer() -> Vec<u8> {
-    let file =
-        |data: Vec<u8>, mode| Node { kind: Kind::File(0, data), mode, uid: 0, gid: 0, mtime: 7 };
-    let dir = Node { kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: 7 };
-    let mut tar = Builder::new(Vec::new());
-    append(&mut tar, "bin", &dir, None);
-    append(&mut tar, "bin/busybox", &file(busybox(), 0o755), None);
-    for name in APPLETS {
-        let kind = Kind::Link("busybox".to_owned());
-        append(&mut tar, &format!("bin/{name}"), &Node { kind, ..dir.clone() }, None);
-    }
-    append(&mut tar, "etc", &dir, None);
-    let passwd = b"root:x:0:0::/:/bin/sh\nodd:x:4242:4343::/r:/bin/sh\n".to_vec();
-    append(&mut tar, "etc/passwd", &file(passwd, 0o644), None);
-    tar.into_inner().unwrap()
-}
-
-/// The program out of the sample image.
-fn busybox() -> Vec<u8> {
-    let layout = artifacts::dist("images/busybox");
-    let read = |path: &str| std::fs::read(layout.join(path)).unwrap();
-    let blob =
-        |v: &Value| read(&format!("blobs/{}", v["digest"].as_str().unwrap().replace(':', "/")));
-    let index: Value = serde_json::from_slice(&read("index.json")).unwrap();
-    let manifest: Value = serde_json::from_slice(&blob(&index["manifests"][0])).unwrap();
-    for layer in manifest["layers"].as_array().unwrap() {
-        let bytes = blob(layer);
-        let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(&bytes[..]));
-        for entry in tar.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let is_it = entry.path().unwrap().ends_with("busybox") && entry.size() > 0;
-            if is_it && entry.header().entry_type() == EntryType::Regular {
-                let mut program = Vec::new();
-                entry.read_to_end(&mut program).unwrap();
-                return program;
-            }
-        }
-    }
-    panic!("no busybox in the sample image");
 }
 
 /// As OCI writes it.
