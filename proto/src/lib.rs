@@ -38,6 +38,9 @@
 //! carried is not whole. Half-close is never used. Backpressure is the socket's
 //! own: who is slow does not read.
 //!
+//! A host that ends a *follow* stream with `done` wants no more of it; one that
+//! ends it with an error says that its reader vanished and may come again.
+//!
 //! A *follow* stream that is filtered to one of stdout and stderr counts all
 //! offsets in that stream's own bytes.
 //!

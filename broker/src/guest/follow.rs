@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postern_proto::{
-    CommandInfo, Follow, OutputChunk, OutputStream, StreamEnd, StreamEvent, StreamHeader,
+    Code, CommandInfo, Follow, OutputChunk, OutputStream, StreamEnd, StreamEvent, StreamHeader,
     StreamKind, StreamOpen, StreamReply,
 };
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -114,7 +115,7 @@ impl FollowStream {
     /// Leaves on purpose: a hold is lifted now and not after the agent's grace.
     pub fn leave(mut self) {
         if let Some(conn) = self.conn.take() {
-            tokio::spawn(conn.say_done());
+            tokio::spawn(conn.say(StreamEnd::Done));
         }
     }
 
@@ -169,9 +170,7 @@ impl FollowStream {
         let opened = open(&self.guest, &request, &mut self.check).await;
         let (conn, opened) = opened.map_err(|e| match e {
             // It was there: the serving process that kept it is not.
-            GuestError::Agent(e) if e.code == postern_proto::Code::NotFound => {
-                GuestError::Restarted
-            }
+            GuestError::Agent(e) if e.code == Code::NotFound => GuestError::Restarted,
             other => other,
         })?;
         self.conn = Some(conn);
@@ -183,6 +182,14 @@ impl FollowStream {
 impl Drop for FollowStream {
     fn drop(&mut self) {
         self.guest.inner.watchers.fetch_sub(1, Ordering::Relaxed);
+        if self.over {
+            return;
+        }
+        // Whoever read here vanished: its hold has the agent's grace from now.
+        if let (Some(conn), Ok(runtime)) = (self.conn.take(), Handle::try_current()) {
+            let gone = postern_proto::Error::new(Code::Unavailable, "the reader went away");
+            runtime.spawn(conn.say(StreamEnd::Error(gone)));
+        }
     }
 }
 

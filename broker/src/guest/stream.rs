@@ -194,12 +194,13 @@ impl StreamConn {
         end_of(header, payload, doing)
     }
 
-    /// Says that this side wants no more, and reads away what is on its way
-    /// until the agent has heard it: a close with bytes unread would look to the
-    /// agent like a link that broke.
-    pub(crate) async fn say_done(self) {
+    /// Says how this side ends, and reads away what is on its way until the agent
+    /// has heard it. A close with bytes unread would look to the agent like a
+    /// link that broke, or like nothing: vhost-device-vsock does not tell the
+    /// guest of it while the guest waits for room.
+    pub(crate) async fn say(self, end: StreamEnd) {
         let mut frame = BytesMut::new();
-        if StreamEnd::Done.encode(&mut frame).is_err() || self.stream.try_write(&frame).is_err() {
+        if end.encode(&mut frame).is_err() || self.stream.try_write(&frame).is_err() {
             // A peer that cannot take these few bytes learns it from the close.
             return;
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postern_proto::{
-    Code, Error, Exec, ExecResult, Follow, OutputStream, Purpose, ReadFile, Reply, Request,
-    StreamEnd, StreamHeader, StreamKind, StreamOpen, StreamReply, WriteFile,
+    Code, CommandInfo, Error, Exec, ExecResult, Follow, OutputStream, Purpose, ReadFile, Reply,
+    Request, StreamEnd, StreamHeader, StreamKind, StreamOpen, StreamReply, WriteFile,
 };
 
 use super::client::{Policy, Retry};
@@ -211,8 +211,10 @@ fn breaking_agent(data: Bytes, cut: usize) -> FakeAgent {
             let to = (from + cut).min(data.len());
             peer.output(follow.from, &data[from..to]).await;
             if to == data.len() {
-                peer.exited(command("c")).await;
-                peer.end(StreamEnd::Output(Box::new(command("c")))).await;
+                let end = data.len() as u64;
+                let whole = CommandInfo { output_end: end, stdout_end: end, ..command("c") };
+                peer.exited(whole.clone()).await;
+                peer.end(StreamEnd::Output(Box::new(whole))).await;
                 return peer.until_hangup().await;
             }
             let kind = StreamKind::Data(Some(OutputStream::Stdout));

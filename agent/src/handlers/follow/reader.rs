@@ -199,15 +199,18 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// True when the host has said that it wants no more; an end without that
-/// word is a broken link.
+/// True when the host has said that it wants no more. An end without that word
+/// is a broken link, and so is the word that whoever read is gone.
 async fn host_ended(conn: &mut Conn) -> Result<bool, ConnError> {
     loop {
-        if let Some((header, _)) = StreamHeader::take(conn.ahead())? {
-            if header.kind == StreamKind::End {
-                return Ok(true);
+        if let Some((header, payload)) = StreamHeader::take(conn.ahead())? {
+            if header.kind != StreamKind::End {
+                continue;
             }
-            continue;
+            return match StreamEnd::decode(payload)? {
+                StreamEnd::Error(why) => Err(io::Error::other(why.message).into()),
+                _ => Ok(true),
+            };
         }
         if !conn.skim().await? {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
