@@ -11,14 +11,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error
     dist::run(workspace)?;
     run::run(
         run::cargo(workspace.root())
-            .args([
-                "run",
-                "--quiet",
-                "--release",
-                "-p",
-                "postern-bench",
-                "--target-dir",
-            ])
+            .args(["run", "--quiet", "--release", "-p", "postern-bench", "--target-dir"])
             .arg(workspace.target())
             .env("PATH", workspace.path_with_tools())
             .arg("--")

@@ -32,9 +32,7 @@ impl Archive {
         let path = path.trim_matches('/');
         for (end, _) in path.match_indices('/') {
             let parent = path.get(..end).unwrap_or_default().to_owned();
-            self.entries
-                .entry(parent)
-                .or_insert(Entry::Directory { mode: 0o755 });
+            self.entries.entry(parent).or_insert(Entry::Directory { mode: 0o755 });
         }
         self.entries.insert(path.to_owned(), entry);
     }
@@ -72,9 +70,7 @@ fn write_entry(out: &mut Vec<u8>, inode: u32, name: &str, entry: &Entry) -> Resu
     out.extend_from_slice(b"070701");
     // inode, mode, uid, gid, links, mtime, size, device of the file system
     // (2), device of the node (2), name size, checksum (unused in newc).
-    for field in [
-        inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
-    ] {
+    for field in [inode, mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0] {
         out.extend_from_slice(format!("{field:08X}").as_bytes());
     }
     out.extend_from_slice(name.as_bytes());
@@ -98,21 +94,8 @@ mod tests {
 
     fn sample() -> Archive {
         let mut archive = Archive::default();
-        archive.add(
-            "/init",
-            Entry::File {
-                mode: 0o755,
-                content: b"hello".to_vec(),
-            },
-        );
-        archive.add(
-            "dev/console",
-            Entry::CharacterDevice {
-                mode: 0o600,
-                major: 5,
-                minor: 1,
-            },
-        );
+        archive.add("/init", Entry::File { mode: 0o755, content: b"hello".to_vec() });
+        archive.add("dev/console", Entry::CharacterDevice { mode: 0o600, major: 5, minor: 1 });
         archive.add("/tmp/", Entry::Directory { mode: 0o1777 });
         archive
     }
@@ -146,12 +129,7 @@ mod tests {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(&sample().bytes().unwrap())
-            .unwrap();
+        child.stdin.take().unwrap().write_all(&sample().bytes().unwrap()).unwrap();
         let listing = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
         assert!(
             listing.contains("crw-------   1 0        0          5,   1 Jan  1  1970 dev/console"),

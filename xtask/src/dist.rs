@@ -28,36 +28,18 @@ fn programs(workspace: &Workspace) -> Result<(), Error> {
     step("build postern", || {
         run::run(
             run::cargo(workspace.root())
-                .args([
-                    "build",
-                    "--quiet",
-                    "--release",
-                    "-p",
-                    "postern-cli",
-                    "--target-dir",
-                ])
+                .args(["build", "--quiet", "--release", "-p", "postern-cli", "--target-dir"])
                 .arg(workspace.target()),
         )
     })?;
-    copy_if_changed(
-        &workspace.target().join("release/postern"),
-        &dist.join("postern"),
-    )?;
+    copy_if_changed(&workspace.target().join("release/postern"), &dist.join("postern"))?;
     Ok(())
 }
 
 /// Builds the static agent and says where it is.
 pub(crate) fn build_agent(workspace: &Workspace) -> Result<PathBuf, Error> {
     let mut cargo = run::cargo(workspace.root());
-    cargo.args([
-        "build",
-        "--quiet",
-        "-p",
-        "postern-agent",
-        "--profile",
-        "agent",
-        "--target-dir",
-    ]);
+    cargo.args(["build", "--quiet", "-p", "postern-agent", "--profile", "agent", "--target-dir"]);
     cargo.arg(workspace.target());
     let target = if setup::has_musl(workspace) {
         MUSL
@@ -67,23 +49,16 @@ pub(crate) fn build_agent(workspace: &Workspace) -> Result<PathBuf, Error> {
         cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
         "x86_64-unknown-linux-gnu"
     };
-    step("build postern-agent", || {
-        run::run(cargo.args(["--target", target]))
-    })?;
+    step("build postern-agent", || run::run(cargo.args(["--target", target])))?;
     Ok(workspace.target().join(target).join("agent/postern-agent"))
 }
 
 fn print_sizes(workspace: &Workspace) -> Result<(), Error> {
     let dist = workspace.dist();
     println!("\ntarget/dist:");
-    for name in [
-        "postern",
-        "postern-agent",
-        "initramfs.img",
-        "vmlinuz",
-        "images/busybox",
-        "images/debian",
-    ] {
+    for name in
+        ["postern", "postern-agent", "initramfs.img", "vmlinuz", "images/busybox", "images/debian"]
+    {
         println!("  {name:<16} {:>10}", bytes(size(&dist.join(name))?));
     }
     Ok(())
@@ -93,8 +68,5 @@ fn size(path: &Path) -> Result<u64, Error> {
     if path.is_dir() {
         return folder_size(path);
     }
-    Ok(path
-        .metadata()
-        .map_err(Error::io("looking at", path))?
-        .len())
+    Ok(path.metadata().map_err(Error::io("looking at", path))?.len())
 }

@@ -37,11 +37,7 @@ pub(crate) enum Error {
     TimedOut { command: String, limit: Duration },
 
     #[error("{} line {line}: {problem}", file.display())]
-    Manifest {
-        file: PathBuf,
-        line: usize,
-        problem: String,
-    },
+    Manifest { file: PathBuf, line: usize, problem: String },
 
     #[error("reading {what}: {problem}")]
     Format { what: String, problem: String },
@@ -67,11 +63,7 @@ impl Error {
         path: impl AsRef<Path>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
-        }
+        move |source| Self::Io { doing, path, source }
     }
 }
 
@@ -101,21 +93,12 @@ mod tests {
     #[test]
     fn chain_names_the_step_and_its_cause() {
         let error = Error::io("reading", "/no/such")(std::io::Error::from_raw_os_error(2));
-        assert_eq!(
-            chain(&error),
-            "reading /no/such: No such file or directory (os error 2)"
-        );
+        assert_eq!(chain(&error), "reading /no/such: No such file or directory (os error 2)");
     }
 
     #[test]
     fn missing_names_the_command_that_gets_it() {
-        let error = Error::Missing {
-            what: "umoci".into(),
-            get: "make setup".into(),
-        };
-        assert_eq!(
-            error.to_string(),
-            "umoci is missing; get it with: make setup"
-        );
+        let error = Error::Missing { what: "umoci".into(), get: "make setup".into() };
+        assert_eq!(error.to_string(), "umoci is missing; get it with: make setup");
     }
 }

@@ -35,11 +35,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
 }
 
 fn image(workspace: &Workspace, folder: &Path) -> Result<(), Error> {
-    let name = folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut recipe = Recipe::default();
     recipe.input("format", FORMAT);
     recipe.folder(folder)?;
@@ -50,9 +46,7 @@ fn image(workspace: &Workspace, folder: &Path) -> Result<(), Error> {
         up_to_date(&format!("image {name}"), "recipe unchanged");
         return Ok(());
     }
-    step(&format!("make the image {name}"), || {
-        make(workspace, folder, &name, &layout)
-    })?;
+    step(&format!("make the image {name}"), || make(workspace, folder, &name, &layout))?;
     stamp::write(&stamp, &recipe)
 }
 
@@ -60,14 +54,8 @@ fn make(workspace: &Workspace, folder: &Path, name: &str, layout: &Path) -> Resu
     let work = workspace.target().join("images-build");
     make_folder(&work)?;
     let tar = work.join(format!("{name}.tar"));
-    run::run(
-        Command::new(folder.join("build.sh"))
-            .arg(&tar)
-            .env("SOURCE_DATE_EPOCH", EPOCH),
-    )?;
-    let tar_size = fs::metadata(&tar)
-        .map_err(Error::io("looking at", &tar))?
-        .len();
+    run::run(Command::new(folder.join("build.sh")).arg(&tar).env("SOURCE_DATE_EPOCH", EPOCH))?;
+    let tar_size = fs::metadata(&tar).map_err(Error::io("looking at", &tar))?.len();
 
     // Packed beside the final place and then renamed: nothing half-done is ever
     // to be seen under the image's name.
@@ -81,11 +69,7 @@ fn make(workspace: &Workspace, folder: &Path, name: &str, layout: &Path) -> Resu
     }
     fs::rename(&partial, layout).map_err(Error::io("putting in place", layout))?;
     fs::remove_file(&tar).map_err(Error::io("removing", &tar))?;
-    println!(
-        "    image {name}: {} ({} unpacked)",
-        bytes(folder_size(layout)?),
-        bytes(tar_size)
-    );
+    println!("    image {name}: {} ({} unpacked)", bytes(folder_size(layout)?), bytes(tar_size));
     Ok(())
 }
 
@@ -98,23 +82,8 @@ fn pack(layout: &Path, tar: &Path, config: &[String]) -> Result<(), Error> {
     umoci(&["init", "--layout", &layout])?;
     umoci(&["new", "--image", &tagged])?;
     let tar = tar.to_string_lossy();
-    umoci(&[
-        "raw",
-        "add-layer",
-        "--image",
-        &tagged,
-        "--history.created",
-        CREATED,
-        &tar,
-    ])?;
-    let mut arguments = vec![
-        "config",
-        "--image",
-        &tagged,
-        "--created",
-        CREATED,
-        "--no-history",
-    ];
+    umoci(&["raw", "add-layer", "--image", &tagged, "--history.created", CREATED, &tar])?;
+    let mut arguments = vec!["config", "--image", &tagged, "--created", CREATED, "--no-history"];
     arguments.extend(config.iter().map(String::as_str));
     umoci(&arguments)?;
     // Each step above left its manifest behind.
@@ -142,10 +111,8 @@ fn read_config(file: &Path) -> Result<Vec<String>, Error> {
 /// umoci makes files for root alone, but a broker need not run as root.
 fn make_readable(layout: &Path) -> Result<(), Error> {
     let blobs = layout.join("blobs");
-    let mut modes: Vec<(PathBuf, u32)> = files_below(layout)?
-        .into_iter()
-        .map(|file| (file, 0o644))
-        .collect();
+    let mut modes: Vec<(PathBuf, u32)> =
+        files_below(layout)?.into_iter().map(|file| (file, 0o644)).collect();
     modes.extend(
         [layout.to_path_buf(), blobs.clone(), blobs.join("sha256")].map(|folder| (folder, 0o755)),
     );
@@ -167,11 +134,7 @@ fn remove_folder(path: &Path) -> Result<(), Error> {
 pub(crate) fn folder_size(folder: &Path) -> Result<u64, Error> {
     files_below(folder)?
         .iter()
-        .map(|file| {
-            Ok(fs::metadata(file)
-                .map_err(Error::io("looking at", file))?
-                .len())
-        })
+        .map(|file| Ok(fs::metadata(file).map_err(Error::io("looking at", file))?.len()))
         .sum()
 }
 
@@ -184,16 +147,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("config");
         fs::write(&file, "# why\nuser root\nenv A=b c\n").unwrap();
-        assert_eq!(
-            read_config(&file).unwrap(),
-            ["--config.user", "root", "--config.env", "A=b c"]
-        );
+        assert_eq!(read_config(&file).unwrap(), ["--config.user", "root", "--config.env", "A=b c"]);
         fs::write(&file, "user\n").unwrap();
-        assert!(
-            read_config(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("line 1")
-        );
+        assert!(read_config(&file).unwrap_err().to_string().contains("line 1"));
     }
 }

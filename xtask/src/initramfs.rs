@@ -35,13 +35,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error
         [] => pack(workspace, &build_agent(workspace)?),
         ["--init", program, "--output", image] => {
             let contents = Contents::read(workspace, Path::new(program))?;
-            step("pack the initramfs", || {
-                contents.write(workspace, Path::new(image))
-            })
+            step("pack the initramfs", || contents.write(workspace, Path::new(image)))
         }
-        _ => Err(Error::Usage(
-            "usage: xtask initramfs [--init PROGRAM --output FILE]".to_owned(),
-        )),
+        _ => Err(Error::Usage("usage: xtask initramfs [--init PROGRAM --output FILE]".to_owned())),
     }
 }
 
@@ -72,11 +68,7 @@ impl Contents {
         let init = fs::read(init).map_err(Error::io("reading", init))?;
         let lines = manifest::read(&workspace.rootfs().join("manifest"))?;
         let modules = modules(workspace, &lines)?;
-        Ok(Self {
-            lines,
-            init,
-            modules,
-        })
+        Ok(Self { lines, init, modules })
     }
 
     fn recipe(&self) -> String {
@@ -111,50 +103,25 @@ fn archive(lines: &[Line], agent: &[u8], modules: &[Module]) -> Archive {
     let mut archive = Archive::default();
     for line in lines {
         match line {
-            Line::Agent { path } => archive.add(
-                path,
-                Entry::File {
-                    mode: 0o755,
-                    content: agent.to_vec(),
-                },
-            ),
+            Line::Agent { path } => {
+                archive.add(path, Entry::File { mode: 0o755, content: agent.to_vec() })
+            }
             Line::Directory { path, mode } => archive.add(path, Entry::Directory { mode: *mode }),
-            Line::CharacterDevice {
-                path,
-                mode,
-                major,
-                minor,
-            } => {
+            Line::CharacterDevice { path, mode, major, minor } => {
                 archive.add(
                     path,
-                    Entry::CharacterDevice {
-                        mode: *mode,
-                        major: *major,
-                        minor: *minor,
-                    },
+                    Entry::CharacterDevice { mode: *mode, major: *major, minor: *minor },
                 );
             }
             Line::Module { .. } => {}
         }
     }
-    let load: String = modules
-        .iter()
-        .map(|module| format!("{}\n", module.file_name))
-        .collect();
-    archive.add(
-        "/modules/load",
-        Entry::File {
-            mode: 0o644,
-            content: load.into_bytes(),
-        },
-    );
+    let load: String = modules.iter().map(|module| format!("{}\n", module.file_name)).collect();
+    archive.add("/modules/load", Entry::File { mode: 0o644, content: load.into_bytes() });
     for module in modules {
         archive.add(
             &format!("/modules/{}", module.file_name),
-            Entry::File {
-                mode: 0o644,
-                content: module.content.clone(),
-            },
+            Entry::File { mode: 0o644, content: module.content.clone() },
         );
     }
     archive
@@ -165,9 +132,7 @@ fn write(workspace: &Workspace, image: &Path, archive: &[u8]) -> Result<(), Erro
     write_atomically(&plain, archive)?;
     // One thread, or the bytes would depend on the number of cores.
     let compressed = run::bytes(
-        Command::new("zstd")
-            .args(["-19", "--single-thread", "--quiet", "--stdout"])
-            .arg(&plain),
+        Command::new("zstd").args(["-19", "--single-thread", "--quiet", "--stdout"]).arg(&plain),
     )?;
     let size = compressed.len() as u64;
     if size > SIZE_LIMIT {
@@ -191,13 +156,9 @@ mod tests {
 
     #[test]
     fn modules_are_listed_in_load_order() {
-        let modules = ["vsock.ko", "a_transport.ko"].map(|name| Module {
-            file_name: name.to_owned(),
-            content: b"elf".to_vec(),
-        });
-        let lines = [Line::Agent {
-            path: "/init".to_owned(),
-        }];
+        let modules = ["vsock.ko", "a_transport.ko"]
+            .map(|name| Module { file_name: name.to_owned(), content: b"elf".to_vec() });
+        let lines = [Line::Agent { path: "/init".to_owned() }];
         let bytes = archive(&lines, b"agent", &modules).bytes().unwrap();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         assert!(text.contains("vsock.ko\na_transport.ko\n"), "{text}");

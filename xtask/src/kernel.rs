@@ -38,11 +38,7 @@ pub(crate) fn module_folder(workspace: &Workspace) -> Result<PathBuf, Error> {
 
 fn release(workspace: &Workspace) -> Result<String, Error> {
     let folder = module_folder(workspace)?;
-    Ok(folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned())
+    Ok(folder.file_name().unwrap_or_default().to_string_lossy().into_owned())
 }
 
 /// What `kernel-config/debian.pin` says: `package NAME` and `series X.Y`.
@@ -115,10 +111,7 @@ fn resolve(pin: &Pin) -> Result<String, Error> {
             get: "apt-get update (as root, on Debian)".to_owned(),
         })?;
     if !name.starts_with(&format!("linux-image-{}.", pin.series)) {
-        println!(
-            "    note: {name} is not of the series {} that this was tried with",
-            pin.series
-        );
+        println!("    note: {name} is not of the series {} that this was tried with", pin.series);
     }
     Ok(name.to_owned())
 }

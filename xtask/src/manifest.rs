@@ -8,22 +8,10 @@ use crate::error::Error;
 /// One line of the manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    Agent {
-        path: String,
-    },
-    Directory {
-        path: String,
-        mode: u32,
-    },
-    CharacterDevice {
-        path: String,
-        mode: u32,
-        major: u32,
-        minor: u32,
-    },
-    Module {
-        name: String,
-    },
+    Agent { path: String },
+    Directory { path: String, mode: u32 },
+    CharacterDevice { path: String, mode: u32, major: u32, minor: u32 },
+    Module { name: String },
 }
 
 pub(crate) fn read(file: &Path) -> Result<Vec<Line>, Error> {
@@ -33,11 +21,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<Line>, Error> {
         match parse(text) {
             Ok(line) => lines.extend(line),
             Err(problem) => {
-                return Err(Error::Manifest {
-                    file: file.to_path_buf(),
-                    line: index + 1,
-                    problem,
-                });
+                return Err(Error::Manifest { file: file.to_path_buf(), line: index + 1, problem });
             }
         }
     }
@@ -56,27 +40,17 @@ fn parse(text: &str) -> Result<Option<Line>, String> {
     }
     let words: Vec<&str> = entry.split_whitespace().collect();
     let line = match words.as_slice() {
-        ["agent", path] => Line::Agent {
-            path: absolute(path)?,
-        },
-        ["dir", path, mode] => Line::Directory {
-            path: absolute(path)?,
-            mode: octal(mode)?,
-        },
+        ["agent", path] => Line::Agent { path: absolute(path)? },
+        ["dir", path, mode] => Line::Directory { path: absolute(path)?, mode: octal(mode)? },
         ["char", path, mode, major, minor] => Line::CharacterDevice {
             path: absolute(path)?,
             mode: octal(mode)?,
             major: number(major)?,
             minor: number(minor)?,
         },
-        ["module", name] => Line::Module {
-            name: (*name).to_owned(),
-        },
+        ["module", name] => Line::Module { name: (*name).to_owned() },
         _ => {
-            return Err(format!(
-                "`{}` is none of the forms at the top of the file",
-                entry.trim()
-            ));
+            return Err(format!("`{}` is none of the forms at the top of the file", entry.trim()));
         }
     };
     Ok(Some(line))
@@ -95,8 +69,7 @@ fn octal(text: &str) -> Result<u32, String> {
 }
 
 fn number(text: &str) -> Result<u32, String> {
-    text.parse()
-        .map_err(|_| format!("`{text}` is not a number"))
+    text.parse().map_err(|_| format!("`{text}` is not a number"))
 }
 
 #[cfg(test)]
@@ -108,10 +81,7 @@ mod tests {
         assert_eq!(parse("# comment"), Ok(None));
         assert_eq!(
             parse("dir /tmp 1777 # scratch"),
-            Ok(Some(Line::Directory {
-                path: "/tmp".into(),
-                mode: 0o1777
-            }))
+            Ok(Some(Line::Directory { path: "/tmp".into(), mode: 0o1777 }))
         );
         assert_eq!(
             parse("char /dev/console 0600 5 1 # stdio"),
@@ -141,8 +111,6 @@ mod tests {
     fn the_real_manifest_is_in_order() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rootfs/manifest");
         let lines = read(&file).unwrap();
-        assert!(lines.contains(&Line::Agent {
-            path: "/init".into()
-        }));
+        assert!(lines.contains(&Line::Agent { path: "/init".into() }));
     }
 }

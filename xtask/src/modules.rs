@@ -74,10 +74,7 @@ impl Modules {
         for dependency in depends(&content) {
             self.add(&dependency, seen, order)?;
         }
-        order.push(Module {
-            file_name: format!("{name}.ko"),
-            content,
-        });
+        order.push(Module { file_name: format!("{name}.ko"), content });
         Ok(())
     }
 }
@@ -145,23 +142,16 @@ mod tests {
             "kernel/drivers/char/hw_random/rng-core.ko\n",
         );
         let modules = Modules::open(folder.path()).unwrap();
-        let order = modules
-            .in_load_order(&["virtio-pci".to_owned(), "virtio".to_owned()])
-            .unwrap();
-        let names: Vec<&str> = order
-            .iter()
-            .map(|module| module.file_name.as_str())
-            .collect();
+        let order = modules.in_load_order(&["virtio-pci".to_owned(), "virtio".to_owned()]).unwrap();
+        let names: Vec<&str> = order.iter().map(|module| module.file_name.as_str()).collect();
         assert_eq!(names, ["virtio_ring.ko", "virtio.ko", "virtio_pci.ko"]);
     }
 
     #[test]
     fn an_unknown_module_is_named() {
         let folder = kernel_with(&[], "");
-        let error = Modules::open(folder.path())
-            .unwrap()
-            .in_load_order(&["nfs".to_owned()])
-            .unwrap_err();
+        let error =
+            Modules::open(folder.path()).unwrap().in_load_order(&["nfs".to_owned()]).unwrap_err();
         assert!(error.to_string().contains("no module nfs"), "{error}");
     }
 }

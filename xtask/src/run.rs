@@ -34,11 +34,7 @@ pub(crate) fn kill_children_on_signal() -> Result<(), Error> {
     ctrlc::set_handler(|| {
         // A second Ctrl-C means that asking was not enough.
         let again = INTERRUPTED.swap(true, Ordering::SeqCst);
-        end_groups(if again {
-            Signal::SIGKILL
-        } else {
-            Signal::SIGTERM
-        });
+        end_groups(if again { Signal::SIGKILL } else { Signal::SIGTERM });
     })
     .map_err(|error| Error::Usage(format!("taking over SIGINT and SIGTERM: {error}")))
 }
@@ -62,18 +58,13 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
 
 /// The same for output that is not text.
 pub(crate) fn bytes(command: &mut Command) -> Result<Vec<u8>, Error> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = Running::start(command)?;
     let errors = running.child.stderr.take().map(read_aside);
     let content = running.child.stdout.take().map(read_aside);
     let status = running.wait(DEFAULT_LIMIT)?;
     let join = |reader: Option<JoinHandle<Vec<u8>>>| {
-        reader
-            .and_then(|thread| thread.join().ok())
-            .unwrap_or_default()
+        reader.and_then(|thread| thread.join().ok()).unwrap_or_default()
     };
     let content = join(content);
     let errors = String::from_utf8_lossy(&join(errors)).into_owned();
@@ -98,13 +89,8 @@ pub(crate) fn lines(
         std::thread::spawn(move || {
             let mut reader = BufReader::new(stdout);
             let mut line = Vec::new();
-            while reader
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|count| count > 0)
-            {
-                let text = String::from_utf8_lossy(&line)
-                    .trim_end_matches('\n')
-                    .to_owned();
+            while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
                 if sender.send(text).is_err() {
                     return;
                 }
@@ -117,12 +103,10 @@ pub(crate) fn lines(
             each_line(&line);
         }
     }
-    running
-        .wait(deadline.saturating_duration_since(Instant::now()))
-        .map_err(|error| match error {
-            Error::TimedOut { command, .. } => Error::TimedOut { command, limit },
-            other => other,
-        })
+    running.wait(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
+        Error::TimedOut { command, .. } => Error::TimedOut { command, limit },
+        other => other,
+    })
 }
 
 /// A started program that is killed with its group when dropped unfinished.
@@ -143,18 +127,11 @@ impl Running {
                     get: "make setup".to_owned(),
                 };
             }
-            Error::Spawn {
-                command: shown.clone(),
-                source,
-            }
+            Error::Spawn { command: shown.clone(), source }
         })?;
         let group = i32::try_from(child.id()).expect("the kernel's pids fit in an i32");
         groups().insert(group);
-        Ok(Self {
-            child,
-            shown,
-            group,
-        })
+        Ok(Self { child, shown, group })
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -178,15 +155,9 @@ impl Running {
         let late = watchdog.join().unwrap_or(false);
         groups().remove(&self.group);
         match status {
-            Ok(_) if late => Err(Error::TimedOut {
-                command: self.shown.clone(),
-                limit,
-            }),
+            Ok(_) if late => Err(Error::TimedOut { command: self.shown.clone(), limit }),
             Ok(status) => Ok(status),
-            Err(source) => Err(Error::Spawn {
-                command: self.shown.clone(),
-                source,
-            }),
+            Err(source) => Err(Error::Spawn { command: self.shown.clone(), source }),
         }
     }
 }
@@ -218,11 +189,7 @@ pub(crate) fn cargo(root: &Path) -> Command {
 
 fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());
-    let name = program
-        .file_name()
-        .unwrap_or(program.as_os_str())
-        .to_string_lossy()
-        .into_owned();
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     command.get_args().fold(name, |mut text, argument| {
         text.push(' ');
         text.push_str(&argument.to_string_lossy());
@@ -237,11 +204,7 @@ fn succeeded(command: &Command, status: ExitStatus, stderr: String) -> Result<()
     if interrupted() {
         return Err(Error::Usage("interrupted".to_owned()));
     }
-    Err(Error::Failed {
-        command: show(command),
-        status,
-        stderr,
-    })
+    Err(Error::Failed { command: show(command), status, stderr })
 }
 
 fn read_aside(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
@@ -286,10 +249,7 @@ mod tests {
             seen.push(line.to_owned());
         })
         .unwrap();
-        assert_eq!(
-            (seen, status.code()),
-            (vec!["one".to_owned(), "two".to_owned()], Some(3))
-        );
+        assert_eq!((seen, status.code()), (vec!["one".to_owned(), "two".to_owned()], Some(3)));
     }
 
     #[test]

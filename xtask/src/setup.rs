@@ -30,11 +30,7 @@ use Probe::{File, Program};
 
 /// A table, so exempt from the length that functions keep to.
 const PACKAGES: &[Package] = &[
-    Package {
-        name: "gcc",
-        probe: Program("cc"),
-        needed_for: "linking every program here",
-    },
+    Package { name: "gcc", probe: Program("cc"), needed_for: "linking every program here" },
     Package {
         name: "musl-tools",
         probe: Program("musl-gcc"),
@@ -45,46 +41,26 @@ const PACKAGES: &[Package] = &[
         probe: Program("qemu-system-x86_64"),
         needed_for: "microVMs",
     },
-    Package {
-        name: "mmdebstrap",
-        probe: Program("mmdebstrap"),
-        needed_for: "the image `debian`",
-    },
-    Package {
-        name: "umoci",
-        probe: Program("umoci"),
-        needed_for: "packing the sample images",
-    },
+    Package { name: "mmdebstrap", probe: Program("mmdebstrap"), needed_for: "the image `debian`" },
+    Package { name: "umoci", probe: Program("umoci"), needed_for: "packing the sample images" },
     Package {
         name: "busybox-static",
         probe: Program("busybox"),
         needed_for: "the image `busybox`",
     },
-    Package {
-        name: "zstd",
-        probe: Program("zstd"),
-        needed_for: "packing the initramfs",
-    },
+    Package { name: "zstd", probe: Program("zstd"), needed_for: "packing the initramfs" },
     Package {
         name: "xz-utils",
         probe: Program("xz"),
         needed_for: "kernel modules of newer Debians",
     },
-    Package {
-        name: "procps",
-        probe: Program("ps"),
-        needed_for: "tests that look at processes",
-    },
+    Package { name: "procps", probe: Program("ps"), needed_for: "tests that look at processes" },
     Package {
         name: "strace",
         probe: Program("strace"),
         needed_for: "tests of what runs between clone and exec",
     },
-    Package {
-        name: "tmux",
-        probe: Program("tmux"),
-        needed_for: "tests with a real terminal",
-    },
+    Package { name: "tmux", probe: Program("tmux"), needed_for: "tests with a real terminal" },
     Package {
         name: "file",
         probe: Program("file"),
@@ -111,10 +87,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
 }
 
 fn packages() -> Result<(), Error> {
-    let missing: Vec<&Package> = PACKAGES
-        .iter()
-        .filter(|package| !package.is_there())
-        .collect();
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !package.is_there()).collect();
     if missing.is_empty() {
         up_to_date("packages", "all there");
         return Ok(());
@@ -174,11 +147,7 @@ fn musl_target(workspace: &Workspace) -> Result<(), Error> {
         return Ok(());
     }
     let added = step("rustup target add", || {
-        run::run(
-            Command::new("rustup")
-                .current_dir(workspace.root())
-                .args(["target", "add", MUSL]),
-        )
+        run::run(Command::new("rustup").current_dir(workspace.root()).args(["target", "add", MUSL]))
     });
     if added.is_err() || !has_musl(workspace) {
         // Not fatal: glibc can be linked statically too, only larger.
@@ -214,13 +183,7 @@ fn vhost_device_vsock(workspace: &Workspace) -> Result<(), Error> {
         let build = workspace.target().join("tools-build");
         run::run(
             run::cargo(workspace.root())
-                .args([
-                    "install",
-                    "--quiet",
-                    "--locked",
-                    VHOST_DEVICE_VSOCK,
-                    "--root",
-                ])
+                .args(["install", "--quiet", "--locked", VHOST_DEVICE_VSOCK, "--root"])
                 .arg(workspace.tools())
                 .arg("--target-dir")
                 .arg(&build),

@@ -25,11 +25,7 @@ impl Recipe {
     pub(crate) fn folder(&mut self, folder: &Path) -> Result<(), Error> {
         for file in files_below(folder)? {
             let content = fs::read(&file).map_err(Error::io("reading", &file))?;
-            let name = file
-                .strip_prefix(folder)
-                .unwrap_or(&file)
-                .to_string_lossy()
-                .into_owned();
+            let name = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().into_owned();
             self.input(&name, &content);
         }
         Ok(())

@@ -20,14 +20,9 @@ impl Workspace {
             std::env::current_dir().map_err(Error::io("finding the current directory of", "."))?;
         here.ancestors()
             .find(|folder| folder.join("xtask/Cargo.toml").is_file())
-            .map(|root| Self {
-                root: root.to_path_buf(),
-            })
+            .map(|root| Self { root: root.to_path_buf() })
             .ok_or_else(|| {
-                Error::Usage(format!(
-                    "{} is not inside a checkout of postern",
-                    here.display()
-                ))
+                Error::Usage(format!("{} is not inside a checkout of postern", here.display()))
             })
     }
 
@@ -101,9 +96,7 @@ pub(crate) fn copy_if_changed(from: &Path, to: &Path) -> Result<bool, Error> {
         return Ok(false);
     }
     write_atomically(to, &new)?;
-    let permissions = fs::metadata(from)
-        .map_err(Error::io("looking at", from))?
-        .permissions();
+    let permissions = fs::metadata(from).map_err(Error::io("looking at", from))?.permissions();
     fs::set_permissions(to, permissions).map_err(Error::io("setting the mode of", to))?;
     Ok(true)
 }

@@ -84,7 +84,9 @@ pub(crate) fn a_child_starts_with_clean_signals_and_limits(rig: &Rig) {
         let line = status.lines().find(|line| line.starts_with(mask)).unwrap();
         assert!(line.ends_with("0000000000000000"), "{line}");
     }
-    let as_user = session.exec(&json!({"argv": ["cat", "/proc/self/status"], "user": "user"})).ok();
+    let as_user = session
+        .exec(&json!({"argv": ["cat", "/proc/self/status"], "user": "user", "cwd": "/"}))
+        .ok();
     let as_user = as_user["stdout"].as_str().unwrap().to_owned();
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         let line = as_user.lines().find(|line| line.starts_with(set)).unwrap();

@@ -21,11 +21,7 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(out, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -52,9 +48,8 @@ impl Report {
         } else if let Some(reason) = line.trim_start().strip_prefix("SKIPPED ") {
             self.said_skipped += 1;
             self.skipped.push(reason.to_owned());
-        } else if let Some((name, verdict)) = line
-            .strip_prefix("test ")
-            .and_then(|rest| rest.rsplit_once(" ... "))
+        } else if let Some((name, verdict)) =
+            line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
         {
             match verdict {
                 "FAILED" => self.failed.push(name.to_owned()),
@@ -128,14 +123,7 @@ mod tests {
              test result: FAILED. 1 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
              test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s\n",
         );
-        assert_eq!(
-            report.tally(),
-            Tally {
-                passed: 8,
-                failed: 1,
-                skipped: 1
-            }
-        );
+        assert_eq!(report.tally(), Tally { passed: 8, failed: 1, skipped: 1 });
         assert_eq!(report.failed, ["b::c"]);
         assert_eq!(report.skipped, ["d: ignored, needs KVM"]);
     }
@@ -147,14 +135,7 @@ mod tests {
             "test a ... ok\ntest result: ok. 1 passed; 0 failed; 0 ignored\nSKIPPED a: no KVM; enable: modprobe kvm",
         ] {
             let report = report(text);
-            assert_eq!(
-                report.tally(),
-                Tally {
-                    passed: 0,
-                    failed: 0,
-                    skipped: 1
-                }
-            );
+            assert_eq!(report.tally(), Tally { passed: 0, failed: 0, skipped: 1 });
             assert_eq!(report.skipped, ["a: no KVM; enable: modprobe kvm"]);
         }
     }
@@ -163,38 +144,17 @@ mod tests {
     fn a_step_without_a_harness_is_one_check() {
         let mut good = report("");
         good.end("fmt", true);
-        assert_eq!(
-            good.tally(),
-            Tally {
-                passed: 1,
-                failed: 0,
-                skipped: 0
-            }
-        );
+        assert_eq!(good.tally(), Tally { passed: 1, failed: 0, skipped: 0 });
         let mut bad = report("");
         bad.end("fmt", false);
-        assert_eq!(
-            bad.tally(),
-            Tally {
-                passed: 0,
-                failed: 1,
-                skipped: 0
-            }
-        );
+        assert_eq!(bad.tally(), Tally { passed: 0, failed: 1, skipped: 0 });
     }
 
     #[test]
     fn a_harness_that_dies_counts_as_a_failure() {
         let mut report = report("SKIPPED a: why; enable: how\ntest b ... ok");
         report.end("unit tests", false);
-        assert_eq!(
-            report.tally(),
-            Tally {
-                passed: 0,
-                failed: 1,
-                skipped: 1
-            }
-        );
+        assert_eq!(report.tally(), Tally { passed: 0, failed: 1, skipped: 1 });
     }
 
     #[test]

@@ -39,9 +39,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode,
         [] => None,
         ["--only", group] => Some(Group::parse(group)?),
         _ => {
-            return Err(Error::Usage(
-                "usage: xtask test [--only lint|unit|process|vm]".to_owned(),
-            ));
+            return Err(Error::Usage("usage: xtask test [--only lint|unit|process|vm]".to_owned()));
         }
     };
     let deadline = Instant::now() + TOTAL_LIMIT;
@@ -51,12 +49,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode,
             continue;
         }
         let outcome = run_step(&step, deadline);
-        println!(
-            "    {}: {} in {}",
-            step.name,
-            outcome.report.tally(),
-            seconds(outcome.time)
-        );
+        println!("    {}: {} in {}", step.name, outcome.report.tally(), seconds(outcome.time));
         results.push((step.name, outcome));
     }
     Ok(summary(&results))
@@ -74,9 +67,7 @@ fn run_step(step: &Step, deadline: Instant) -> Outcome {
     let limit = step.limit.min(deadline.saturating_duration_since(start));
     let mut report = Report::default();
     let ended = if limit.is_zero() {
-        Err(Error::Usage(
-            "not run: the time for the whole run is used up".to_owned(),
-        ))
+        Err(Error::Usage("not run: the time for the whole run is used up".to_owned()))
     } else {
         run::lines(&mut step.command(), limit, |line| {
             println!("{line}");
@@ -87,34 +78,22 @@ fn run_step(step: &Step, deadline: Instant) -> Outcome {
         Ok(status) => report.end(step.name, status.success()),
         Err(error) => report.broke(step.name, &error::chain(&error)),
     }
-    Outcome {
-        report,
-        time: start.elapsed(),
-    }
+    Outcome { report, time: start.elapsed() }
 }
 
 fn summary(results: &[(&str, Outcome)]) -> ExitCode {
     println!("\n==> summary");
     let mut total = Tally::default();
     for (name, outcome) in results {
-        println!(
-            "  {name:<28} {:>9}  {}",
-            seconds(outcome.time),
-            outcome.report.tally()
-        );
+        println!("  {name:<28} {:>9}  {}", seconds(outcome.time), outcome.report.tally());
         total += outcome.report.tally();
     }
     for (title, pick) in [
-        (
-            "skipped",
-            (|report| &report.skipped) as fn(&Report) -> &Vec<String>,
-        ),
+        ("skipped", (|report| &report.skipped) as fn(&Report) -> &Vec<String>),
         ("failed", |report| &report.failed),
     ] {
-        let lines: Vec<&String> = results
-            .iter()
-            .flat_map(|(_, outcome)| pick(&outcome.report))
-            .collect();
+        let lines: Vec<&String> =
+            results.iter().flat_map(|(_, outcome)| pick(&outcome.report)).collect();
         if !lines.is_empty() {
             println!("\n{title}:");
             lines.iter().for_each(|line| println!("  {line}"));
@@ -125,9 +104,5 @@ fn summary(results: &[(&str, Outcome)]) -> ExitCode {
         println!("\ninterrupted: what comes later was not run");
     }
     println!("\n{total}");
-    if total.failed == 0 && !interrupted {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if total.failed == 0 && !interrupted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -29,9 +29,7 @@ impl Group {
             "unit" => Ok(Self::Unit),
             "process" => Ok(Self::Process),
             "vm" => Ok(Self::Vm),
-            _ => Err(Error::Usage(format!(
-                "--only {name}: it is one of lint, unit, process, vm"
-            ))),
+            _ => Err(Error::Usage(format!("--only {name}: it is one of lint, unit, process, vm"))),
         }
     }
 }
@@ -81,22 +79,9 @@ const STEPS: &[(&str, Group, u64, &[&str])] = &[
         "clippy",
         Group::Lint,
         12,
-        &[
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
+        &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
     ),
-    (
-        "documentation",
-        Group::Lint,
-        8,
-        &["doc", "--quiet", "--no-deps", "--workspace"],
-    ),
+    ("documentation", Group::Lint, 8, &["doc", "--quiet", "--no-deps", "--workspace"]),
     (
         "unit tests",
         Group::Unit,
@@ -116,14 +101,7 @@ const STEPS: &[(&str, Group, u64, &[&str])] = &[
         "examples in documentation",
         Group::Unit,
         8,
-        &[
-            "test",
-            "--workspace",
-            "--doc",
-            "--no-fail-fast",
-            "--",
-            "--show-output",
-        ],
+        &["test", "--workspace", "--doc", "--no-fail-fast", "--", "--show-output"],
     ),
     ("build what is shipped", Group::Dist, 20, &["dist"]),
     (
