@@ -104,7 +104,7 @@ fn archive(lines: &[Line], agent: &[u8], modules: &[Module]) -> Archive {
     for line in lines {
         match line {
             Line::Agent { path } => {
-                archive.add(path, Entry::File { mode: 0o755, content: agent.to_vec() })
+                archive.add(path, Entry::File { mode: 0o755, content: agent.to_vec() });
             }
             Line::Directory { path, mode } => archive.add(path, Entry::Directory { mode: *mode }),
             Line::CharacterDevice { path, mode, major, minor } => {

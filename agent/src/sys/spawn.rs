@@ -18,7 +18,7 @@ use super::clone::{ChildStack, PidfdSlot, vfork_into};
 pub struct Plan {
     /// Paths to try in order, as a shell walks PATH.
     pub programs: Vec<CString>,
-    /// With argv[0].
+    /// `argv[0]` included.
     pub argv: Vec<CString>,
     /// `NAME=value` each.
     pub env: Vec<CString>,
