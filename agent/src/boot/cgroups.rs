@@ -24,6 +24,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// The directories that others work in.
 #[derive(Debug)]
 pub(super) struct Cgroups {
+    top: OwnedFd,
     pub(super) workload: OwnedFd,
     pub(super) init: OwnedFd,
     pub(super) commands: OwnedFd,
@@ -39,17 +40,27 @@ impl Cgroups {
             }
             None => return None,
         };
-        let made = top.and_then(|top| Self::below(&top));
+        let made = top.and_then(Self::below);
         made.inspect_err(|e| log.line(format_args!("no cgroups for commands: {e}"))).ok()
     }
 
-    fn below(top: &OwnedFd) -> io::Result<Self> {
-        let agent = directory(top, "agent")?;
+    fn below(top: OwnedFd) -> io::Result<Self> {
+        let agent = directory(&top, "agent")?;
         join(&agent)?;
-        let workload = directory(top, "workload")?;
+        let workload = directory(&top, "workload")?;
         let init = directory(&workload, "init")?;
         let commands = directory(&workload, "cmds")?;
-        Ok(Self { workload, init, commands })
+        Ok(Self { top, workload, init, commands })
+    }
+
+    /// Has the kernel account for each command, once no process is left in the
+    /// inner directories. What it does not have is done without.
+    pub(super) fn enable_controllers(&self) {
+        for dir in [&self.top, &self.workload, &self.commands] {
+            for controller in ["+memory", "+pids"] {
+                let _ = write(dir, "cgroup.subtree_control", controller);
+            }
+        }
     }
 }
 

@@ -115,6 +115,9 @@ fn boot(place: Place, log: Log) -> io::Result<Guest> {
     }
     let root = roots::make_workload_root(params.root_bytes)?;
     let workload = Workload::start(cgroups.as_ref())?;
+    if let Some(cgroups) = &cgroups {
+        cgroups.enable_controllers();
+    }
     step("hiding the agent's memory", set_undumpable().map_err(Into::into))?;
     let boot_id = crate::serve::new_id()?;
     Ok(Guest { listener, root, workload, cgroups, params, boot_id, reset_oom, init_start_us, log })

@@ -137,6 +137,18 @@ impl Cgroup {
         self.write("cgroup.kill", "1")
     }
 
+    /// The kernel has ended a process in it for want of memory; its count cannot
+    /// be set back, so the cgroup is not for another command.
+    pub(super) fn had_oom_kill(&self) -> bool {
+        let Ok(events) = self.read("memory.events") else {
+            return false;
+        };
+        let count = events.lines().find_map(|l| l.strip_prefix("oom_kill "));
+        let had = count.is_some_and(|n| n != "0");
+        self.spent.set(self.spent.get() || had);
+        had
+    }
+
     pub(super) fn freeze(&self, frozen: bool) -> Result<(), Errno> {
         self.write("cgroup.freeze", if frozen { "1" } else { "0" })
     }

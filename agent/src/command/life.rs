@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use postern_proto::{Exit, SignalScope};
+use postern_proto::{Exit, ExitStatus, SignalScope};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -54,7 +54,7 @@ impl Life {
                 status: status.status,
                 core_dumped: status.core_dumped,
                 timed_out: command.timed_out.get(),
-                oom_killed: false,
+                oom_killed: status.status == ExitStatus::Signal(9) && had_oom_kill(&command),
             }),
             Err(errno) => command.finish(postern_proto::CommandState::Failed(
                 postern_proto::Error::new(
@@ -103,4 +103,8 @@ impl Life {
         }
         let _ = kill::signal(commands, command, libc::SIGKILL, SignalScope::Tree).await;
     }
+}
+
+fn had_oom_kill(command: &Command) -> bool {
+    command.cgroup.borrow().as_ref().is_some_and(|cgroup| cgroup.had_oom_kill())
 }

@@ -78,7 +78,7 @@ impl Listener for UnixListener {
 }
 
 /// Serves `router` on `listener` until `shutdown` is done; then no new
-/// connection is taken, and requests in flight have [`DRAIN_DEADLINE`] to end.
+/// connection is taken, and requests in flight have `DRAIN_DEADLINE` to end.
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,

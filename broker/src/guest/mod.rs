@@ -6,7 +6,7 @@
 //!   └── FollowStream, ReadStream, WriteStream: a connection each
 //! ```
 //!
-//! A [`Link`](link::Link) lives as long as its connection; a [`Guest`] as long as
+//! A `Link` lives as long as its connection; a [`Guest`] as long as
 //! its sandbox. Callers write their own requests, so a round trip passes through
 //! one other task only: the reader that wakes the caller.
 //!
