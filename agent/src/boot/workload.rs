@@ -126,7 +126,8 @@ fn enter(with_cgroups: bool) -> io::Result<()> {
     mount_at("proc", &proc.path(), quiet, None)?;
     // Root of the workload may end its commands, but not switch the guest off;
     // a kernel without the file has nothing to guard.
-    let _ = read_only(&format!("{}/sysrq-trigger", Target::open(root, "proc")?.path()));
+    let proc = Target::open(root, "proc")?;
+    let _ = read_only(&format!("{}/sysrq-trigger", proc.path()));
     // What lies below the new root is empty from here on: root of the workload
     // can take the new one away and enter this namespace again.
     for gone in ["/proc", "/sys", "/run", "/dev"] {

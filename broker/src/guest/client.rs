@@ -189,6 +189,10 @@ fn usable(state: &LinkState) -> Result<Option<Arc<Link>>, GuestError> {
     }
 }
 
+/// One attempt at a sandbox that is coming up: a connection that was made before
+/// the guest listened may never be answered, and the doorbell may be missed.
+const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
+
 type Running = (Arc<Link>, std::pin::Pin<Box<dyn Future<Output = GuestError> + Send>>);
 
 impl Inner {
@@ -208,8 +212,9 @@ impl Inner {
         let end = begun + options.deadline;
         let mut backoff = Backoff::booting();
         loop {
+            let give_up = end.min(Instant::now() + FIRST_ATTEMPT);
             let tried = tokio::select! {
-                tried = tokio::time::timeout_at(end, self.open_link()) => tried,
+                tried = tokio::time::timeout_at(give_up, self.open_link()) => tried,
                 // A dial from before the guest was up may hang for good in the
                 // device; the doorbell says that a new one will not.
                 () = rung(options.hint.as_deref()) => continue,
@@ -218,6 +223,8 @@ impl Inner {
                 Ok(Ok(link)) => return Ok(link),
                 Ok(Err(fenced @ GuestError::Fenced(_))) => return Err(fenced),
                 Ok(Err(trouble)) => trouble,
+                // Lost in the device, most likely: the next one need not be.
+                Err(_) if Instant::now() < end => continue,
                 Err(_) => {
                     let after = begun.elapsed();
                     return Err(GuestError::Deadline {
