@@ -20,13 +20,17 @@ struct Hold {
     position: u64,
     /// Set while there is no reader: it broke off, or has not come yet.
     until: Option<Instant>,
+    /// Where a reader came in that took nobody's hold over, unless that was at
+    /// the beginning: it may be the one of an older hold, come again before its
+    /// broken link was noticed.
+    resumed_at: Option<u64>,
 }
 
 impl Holds {
     /// A reader that is expected at `position` before `until`.
     pub(super) fn expect(&mut self, position: u64, until: Instant) {
         let id = self.new_id();
-        self.list.push(Hold { id, position, until: Some(until) });
+        self.list.push(Hold { id, position, until: Some(until), resumed_at: None });
     }
 
     /// A reader is there. It takes over the hold of one that broke off: the
@@ -44,7 +48,8 @@ impl Holds {
             return hold.id;
         }
         let id = self.new_id();
-        self.list.push(Hold { id, position, until: None });
+        let resumed_at = Some(position).filter(|p| *p > 0);
+        self.list.push(Hold { id, position, until: None, resumed_at });
         id
     }
 
@@ -54,10 +59,18 @@ impl Holds {
         }
     }
 
-    /// The reader broke off; it may come again until then.
+    /// The reader broke off; it may come again until then. If it has already, at
+    /// an offset that it had been served, its old hold makes nobody wait.
     pub(super) fn broke_off(&mut self, id: HoldId, until: Instant) {
-        if let Some(hold) = self.list.iter_mut().find(|h| h.id == id) {
-            hold.until = Some(until);
+        let Some(broken) = self.list.iter_mut().find(|h| h.id == id) else { return };
+        broken.until = Some(until);
+        let served = broken.position;
+        let came_again =
+            |h: &&mut Hold| h.id.0 > id.0 && h.resumed_at.is_some_and(|from| from <= served);
+        if let Some(again) = self.list.iter_mut().find(came_again) {
+            // Nobody comes again for two.
+            again.resumed_at = None;
+            self.release(id);
         }
     }
 
@@ -85,5 +98,48 @@ impl Holds {
     fn new_id(&mut self) -> HoldId {
         self.next += 1;
         HoldId(self.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(30)
+    }
+
+    #[test]
+    fn a_reader_that_comes_again_takes_its_hold_over_before_and_after_it_is_missed() {
+        let mut holds = Holds::default();
+        let first = holds.attach(0);
+        holds.advance(first, 100);
+        holds.broke_off(first, soon());
+        assert_eq!(holds.attach(80), first, "missed first");
+        holds.advance(first, 200);
+        let second = holds.attach(150);
+        assert_ne!(second, first);
+        holds.advance(second, 900);
+        assert_eq!(holds.slowest(), Some(200));
+        holds.broke_off(first, soon());
+        assert_eq!(holds.slowest(), Some(900), "come first, missed later");
+    }
+
+    #[test]
+    fn another_reader_is_not_taken_for_one_that_broke_off() {
+        let mut holds = Holds::default();
+        let (first, second) = (holds.attach(0), holds.attach(0));
+        holds.advance(first, 100);
+        holds.advance(second, 500);
+        holds.broke_off(first, soon());
+        assert_eq!(holds.slowest(), Some(100), "from the beginning on: a reader of its own");
+        let third = holds.attach(90);
+        assert_eq!(third, first);
+        // It came again for the first already, and is not the second's too.
+        holds.broke_off(second, soon());
+        holds.advance(third, 800);
+        assert_eq!(holds.slowest(), Some(500));
+        let ahead = holds.attach(10_000);
+        assert_eq!(ahead, second);
     }
 }

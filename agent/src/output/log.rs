@@ -347,6 +347,7 @@ impl Log {
     /// Its link broke; it has until then to come again.
     pub fn broke_off(&mut self, id: HoldId, until: Instant) {
         self.holds.broke_off(id, until);
+        self.trim();
     }
 
     /// It has what it wanted.
