@@ -64,12 +64,13 @@ impl Holds {
     pub(super) fn broke_off(&mut self, id: HoldId, until: Instant) {
         let Some(broken) = self.list.iter_mut().find(|h| h.id == id) else { return };
         broken.until = Some(until);
-        let served = broken.position;
+        let (served, inherited) = (broken.position, broken.resumed_at);
         let came_again =
             |h: &&mut Hold| h.id.0 > id.0 && h.resumed_at.is_some_and(|from| from <= served);
         if let Some(again) = self.list.iter_mut().find(came_again) {
-            // Nobody comes again for two.
-            again.resumed_at = None;
+            // Nobody comes again for two, unless the one that broke off had come
+            // again itself for one that is not yet missed.
+            again.resumed_at = inherited;
             self.release(id);
         }
     }
@@ -123,6 +124,22 @@ mod tests {
         assert_eq!(holds.slowest(), Some(200));
         holds.broke_off(first, soon());
         assert_eq!(holds.slowest(), Some(900), "come first, missed later");
+    }
+
+    #[test]
+    fn a_reader_that_comes_again_and_again_is_missed_in_any_order() {
+        let mut holds = Holds::default();
+        let first = holds.attach(0);
+        holds.advance(first, 100);
+        let second = holds.attach(90);
+        holds.advance(second, 200);
+        let third = holds.attach(190);
+        holds.broke_off(second, soon());
+        assert_eq!(holds.slowest(), Some(100));
+        holds.broke_off(first, soon());
+        assert_eq!(holds.slowest(), Some(190));
+        holds.release(third);
+        assert_eq!(holds.slowest(), None);
     }
 
     #[test]
