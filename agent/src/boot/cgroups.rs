@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 
-use super::Log;
+use crate::console::Console;
 
 /// Where the tree is mounted in a microVM.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -32,7 +32,7 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     /// None where there is no cgroup v2; commands then have none.
-    pub(super) fn make(is_machine: bool, given: Option<OwnedFd>, log: Log) -> Option<Self> {
+    pub(super) fn make(is_machine: bool, given: Option<OwnedFd>, console: Console) -> Option<Self> {
         let top = match given {
             Some(fd) => Ok(fd),
             None if is_machine && fs::exists(format!("{MOUNT}/cgroup.procs")).unwrap_or(false) => {
@@ -41,7 +41,7 @@ impl Cgroups {
             None => return None,
         };
         let made = top.and_then(Self::below);
-        made.inspect_err(|e| log.line(format_args!("no cgroups for commands: {e}"))).ok()
+        made.inspect_err(|e| console.line(format_args!("no cgroups for commands: {e}"))).ok()
     }
 
     fn below(top: OwnedFd) -> io::Result<Self> {

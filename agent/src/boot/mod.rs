@@ -11,7 +11,6 @@
 
 mod cgroups;
 mod devices;
-mod log;
 mod modules;
 mod mounts;
 mod params;
@@ -25,7 +24,6 @@ use std::os::fd::OwnedFd;
 
 use nix::sys::signal::SigSet;
 
-pub use log::Log;
 pub use params::SandboxArgs;
 pub use sandbox::enter as sandbox;
 
@@ -34,7 +32,8 @@ use params::Params;
 use supervise::Supervisor;
 use workload::Workload;
 
-use crate::sys::process::{boottime_us, set_name, set_undumpable};
+use crate::console::Console;
+use crate::sys::process::{boottime_us, random_id, set_name, set_undumpable};
 
 /// Where this init finds itself.
 #[derive(Debug)]
@@ -63,29 +62,29 @@ pub(crate) struct Guest {
     boot_id: String,
     reset_oom: bool,
     init_start_us: u64,
-    log: Log,
+    console: Console,
 }
 
 /// PID 1 of a microVM.
 pub fn machine() -> io::Result<()> {
-    let log = Log::default();
-    let result = boot(Place::Machine, log).and_then(|guest| Supervisor::new(guest)?.run());
+    let console = Console::default();
+    let result = boot(Place::Machine, console).and_then(|guest| Supervisor::new(guest)?.run());
     if let Err(e) = &result {
-        log.line(format_args!("PID 1 gives up: {e}"));
+        console.line(format_args!("PID 1 gives up: {e}"));
     }
     // Returning would be a kernel panic; this says the same in less time.
-    supervise::power_off(log);
+    supervise::power_off(console);
     result
 }
 
 /// PID 1 of a process sandbox: its return ends the sandbox.
 pub(crate) fn in_sandbox(place: Place) -> io::Result<()> {
-    let guest = boot(place, Log::default())?;
+    let guest = boot(place, Console::default())?;
     Supervisor::new(guest)?.run()
 }
 
 /// The boot list.
-fn boot(place: Place, log: Log) -> io::Result<Guest> {
+fn boot(place: Place, console: Console) -> io::Result<Guest> {
     let init_start_us = boottime_us();
     set_name(c"postern-init");
     // Signals are waited for, never handled: none may get lost in between.
@@ -100,18 +99,18 @@ fn boot(place: Place, log: Log) -> io::Result<Guest> {
     }
     let params = Params::read(&place)?;
     if is_machine {
-        step("loading modules", modules::load_all(log))?;
+        step("loading modules", modules::load_all(console))?;
         step("emptying the initramfs", roots::empty_initramfs())?;
     }
     let (listener, cgroup) = match place {
         Place::Machine => (crate::sys::net::vsock_listener(params.port)?, None),
         Place::Sandbox { listener, cgroup, .. } => (listener, cgroup),
     };
-    let cgroups = Cgroups::make(is_machine, cgroup, log);
-    params.apply(log);
-    let reset_oom = is_machine && roots::spare_from_oom(log);
+    let cgroups = Cgroups::make(is_machine, cgroup, console);
+    params.apply(console);
+    let reset_oom = is_machine && roots::spare_from_oom(console);
     if let Err(errno) = crate::sys::net::loopback_up() {
-        log.line(format_args!("lo stays down: {}", errno.desc()));
+        console.line(format_args!("lo stays down: {}", errno.desc()));
     }
     let root = roots::make_workload_root(params.root_bytes)?;
     let workload = Workload::start(cgroups.as_ref())?;
@@ -119,6 +118,16 @@ fn boot(place: Place, log: Log) -> io::Result<Guest> {
         cgroups.enable_controllers();
     }
     step("hiding the agent's memory", set_undumpable().map_err(Into::into))?;
-    let boot_id = crate::serve::new_id()?;
-    Ok(Guest { listener, root, workload, cgroups, params, boot_id, reset_oom, init_start_us, log })
+    let boot_id = random_id()?;
+    Ok(Guest {
+        listener,
+        root,
+        workload,
+        cgroups,
+        params,
+        boot_id,
+        reset_oom,
+        init_start_us,
+        console,
+    })
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use postern_proto::limits::AGENT_PORT;
 
-use super::{Log, Place};
+use super::Place;
+use crate::console::Console;
 
 /// The workload's root when nobody says how large: half of the memory, as
 /// tmpfs(5) itself has it.
@@ -70,9 +71,9 @@ impl Params {
         }
     }
 
-    pub(super) fn apply(&self, log: Log) {
+    pub(super) fn apply(&self, console: Console) {
         if let Err(errno) = nix::unistd::sethostname(&self.hostname) {
-            log.line(format_args!("the host name stays: {}", errno.desc()));
+            console.line(format_args!("the host name stays: {}", errno.desc()));
         }
     }
 }

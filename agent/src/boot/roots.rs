@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{chdir, pivot_root};
 
 use super::mounts::{bind, mount_at};
+use crate::console::Console;
 
 /// Where the workload's root is mounted in the agent's view.
 pub(super) const WORKLOAD_ROOT: &str = "/workload";
@@ -73,8 +74,8 @@ pub(super) fn make_sandbox_root(at: &Path, devices: &[&str]) -> io::Result<()> {
 }
 
 /// When memory runs out the workload goes first. False where it is not allowed.
-pub(super) fn spare_from_oom(log: super::Log) -> bool {
+pub(super) fn spare_from_oom(console: Console) -> bool {
     fs::write("/proc/self/oom_score_adj", "-1000")
-        .inspect_err(|e| log.line(format_args!("oom_score_adj stays: {e}")))
+        .inspect_err(|e| console.line(format_args!("oom_score_adj stays: {e}")))
         .is_ok()
 }

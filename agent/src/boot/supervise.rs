@@ -11,8 +11,10 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
-use super::{Guest, Log};
-use crate::serve::{self, Inherited};
+use super::Guest;
+use crate::console::Console;
+use crate::guest::Inherited;
+use crate::serve;
 use crate::sys::process::{exit_now, fork_single, set_name, wait_signal};
 
 /// From the request to end to the end, whatever hangs.
@@ -55,7 +57,7 @@ impl Supervisor {
         loop {
             let left = self.deadline.map(|d| d.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                self.guest.log.line(format_args!("the shutdown took too long"));
+                self.guest.console.line(format_args!("the shutdown took too long"));
                 return Ok(());
             }
             let Some(caught) = wait_signal(&set, left)? else {
@@ -94,7 +96,7 @@ impl Supervisor {
             };
             let Some(pid) = status.pid() else { continue };
             if pid == self.guest.workload.pid {
-                self.guest.log.line(format_args!("the workload's init is gone: {status:?}"));
+                self.guest.console.line(format_args!("the workload's init is gone: {status:?}"));
                 return Ok(Verdict::End);
             }
             if pid != self.serve {
@@ -111,7 +113,7 @@ impl Supervisor {
     /// Its commands have lost their keeper: they end with it, and are never
     /// reported as anything but lost.
     fn restart(&mut self, status: WaitStatus) -> io::Result<()> {
-        self.guest.log.line(format_args!("serve died, and is started again: {status:?}"));
+        self.guest.console.line(format_args!("serve died, and is started again: {status:?}"));
         if let Some(cgroups) = &self.guest.cgroups {
             let _ = super::cgroups::write(&cgroups.commands, "cgroup.kill", "1");
         }
@@ -137,7 +139,7 @@ fn start(guest: &Guest) -> io::Result<(Pid, UnixStream)> {
             let code = match inherit(guest, theirs).and_then(serve::run) {
                 Ok(()) => 0,
                 Err(e) => {
-                    guest.log.line(format_args!("serve: {e}"));
+                    guest.console.line(format_args!("serve: {e}"));
                     1
                 }
             };
@@ -164,14 +166,14 @@ fn inherit(guest: &Guest, orders: UnixStream) -> io::Result<Inherited> {
         reset_oom: guest.reset_oom,
         init_start_us: guest.init_start_us,
         doorbell: guest.params.doorbell,
-        log: guest.log,
+        console: guest.console,
     })
 }
 
 /// The end of a machine: nothing is left to lose, and it is switched off.
-pub(super) fn power_off(log: Log) {
+pub(super) fn power_off(console: Console) {
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     nix::unistd::sync();
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
-    log.line(format_args!("cannot power off: {}", errno.desc()));
+    console.line(format_args!("cannot power off: {}", errno.desc()));
 }

@@ -2,7 +2,7 @@
 
 use postern_proto::{Error, Reply};
 
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) fn handle(state: &State, command_id: &str, offset: u64) -> Result<Reply, Error> {
     let command = state.commands.table.get(command_id)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postern_proto::{Code, Error, ImageConfig, Reply};
 use tokio::sync::oneshot;
 
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) async fn handle(state: &Rc<State>, config: ImageConfig) -> Result<Reply, Error> {
     let images = Arc::clone(&state.images);

@@ -2,7 +2,7 @@
 
 use postern_proto::{Code, Configure, Error, Reply};
 
-use crate::serve::State;
+use crate::guest::State;
 
 /// sethostname(2).
 const MAX_HOSTNAME: usize = 64;

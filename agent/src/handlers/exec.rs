@@ -8,7 +8,7 @@ use postern_proto::{CommandState, Error, Exec, ExecResult, OutputChunk, Reply};
 use super::follow::Hold;
 use super::read_output::chunks;
 use crate::command::{Command, check, fail, prepare, start};
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) async fn handle(state: &Rc<State>, exec: Exec) -> Result<Reply, Error> {
     let limit = (exec.inline_limit as usize).min(MAX_INLINE_OUTPUT);

@@ -10,7 +10,8 @@ use postern_proto::{Code, Error, Follow, StreamReply};
 
 use super::refuse;
 use crate::command::Command;
-use crate::serve::{Conn, ConnError, State};
+use crate::guest::State;
+use crate::link::{Conn, ConnError};
 
 pub(super) use hold::Hold;
 use reader::Reader;

@@ -2,7 +2,8 @@
 
 use postern_proto::{Info, Reply};
 
-use crate::serve::{SOFTWARE, State};
+use crate::SOFTWARE;
+use crate::guest::State;
 
 pub(super) fn handle(state: &State) -> Reply {
     let (running, kept) = state.commands.table.counts();

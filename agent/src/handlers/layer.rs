@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use postern_proto::{Layer, StreamEnd, StreamReply};
 
-use crate::serve::{Conn, ConnError, State, Transfer};
+use crate::guest::State;
+use crate::link::{Conn, ConnError, Transfer};
 
 pub(super) fn serve(conn: Conn, layer: Layer, state: &Rc<State>) -> Result<(), ConnError> {
     let images = Arc::clone(&state.images);

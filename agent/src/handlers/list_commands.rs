@@ -2,7 +2,7 @@
 
 use postern_proto::Reply;
 
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) fn handle(state: &State, after: &str, limit: u32) -> Reply {
     let (commands, more) = state.commands.table.page(after, limit);

@@ -22,7 +22,8 @@ use std::rc::Rc;
 
 use postern_proto::{Error, Reply, Request, StreamOpen, StreamReply};
 
-use crate::serve::{Conn, ConnError, State};
+use crate::guest::State;
+use crate::link::{Conn, ConnError};
 
 pub(crate) use shutdown::end_commands;
 

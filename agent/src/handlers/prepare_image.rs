@@ -2,7 +2,7 @@
 
 use postern_proto::{Error, Reply};
 
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) fn handle(state: &State, layers: u32) -> Result<Reply, Error> {
     state.images.prepare(layers)?;

@@ -7,7 +7,8 @@ use postern_proto::{Code, Error, ReadFile, StreamEnd, StreamReply};
 
 use super::refuse;
 use crate::files::open_read;
-use crate::serve::{Conn, ConnError, State, Transfer, buffer};
+use crate::guest::State;
+use crate::link::{Conn, ConnError, Transfer, buffer};
 
 pub(super) async fn serve(conn: Conn, read: ReadFile, state: &Rc<State>) -> Result<(), ConnError> {
     let session = match state.session() {

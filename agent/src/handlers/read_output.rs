@@ -4,8 +4,8 @@ use bytes::Bytes;
 use postern_proto::limits::MAX_INLINE_OUTPUT;
 use postern_proto::{Code, Error, Output, OutputChunk, OutputStream, Reply};
 
+use crate::guest::State;
 use crate::output::{Cursor, Log, Next};
-use crate::serve::State;
 
 /// Runs of one reply: each costs some bytes beside its data.
 const MAX_CHUNKS: usize = 4_096;

@@ -7,7 +7,7 @@ use postern_proto::{Error, Reply, SignalScope};
 use tokio::time::Instant;
 
 use crate::command;
-use crate::serve::State;
+use crate::guest::State;
 
 /// The most that a caller may ask for between TERM and KILL.
 const MAX_GRACE: Duration = Duration::from_secs(60);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use postern_proto::{Error, Reply, SignalScope};
 
 use crate::command;
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) async fn handle(
     state: &Rc<State>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postern_proto::{Error, Reply};
 
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) async fn handle(
     state: &State,

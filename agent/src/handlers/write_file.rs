@@ -7,7 +7,8 @@ use postern_proto::{Error, StreamEnd, StreamReply, WriteFile};
 
 use super::refuse;
 use crate::files::AtomicWrite;
-use crate::serve::{Conn, ConnError, State, Transfer, buffer, error_of};
+use crate::guest::State;
+use crate::link::{Conn, ConnError, Transfer, buffer, error_of};
 
 pub(super) async fn serve(
     conn: Conn,

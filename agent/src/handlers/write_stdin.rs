@@ -3,7 +3,7 @@
 use postern_proto::limits::MAX_STDIN_WRITE;
 use postern_proto::{Error, Reply, WriteStdin};
 
-use crate::serve::State;
+use crate::guest::State;
 
 pub(super) fn handle(state: &State, write: &WriteStdin) -> Result<Reply, Error> {
     if write.data.len() > MAX_STDIN_WRITE {

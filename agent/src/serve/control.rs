@@ -6,10 +6,9 @@ use postern_proto::limits::MAX_CONTROL_FRAME;
 use postern_proto::{Code, Error, FromAgent, Reply, Request};
 use tokio::task::JoinSet;
 
-use super::conn::{Conn, ConnError};
-use super::outbox::Outbox;
-use super::state::{Seat, State};
+use crate::guest::{Seat, State};
 use crate::handlers;
+use crate::link::{Conn, ConnError, Outbox};
 
 /// Requests that wait for something at once; the host's own calls are fewer.
 const MAX_IN_FLIGHT: usize = 8_192;

@@ -9,16 +9,14 @@ use postern_proto::hello::GENERATION;
 use postern_proto::limits::{HOST_CID, MAX_HELLO_FRAME, MAX_OPEN_FRAME};
 use postern_proto::{Hello, Purpose, StreamOpen};
 
-use super::conn::{Conn, ConnError};
 use super::control;
-use super::state::State;
+use crate::SOFTWARE;
+use crate::guest::State;
 use crate::handlers;
+use crate::link::{Conn, ConnError};
 
 /// A peer that has not said what it wants by then takes a place from others.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Name and version, as they stand in `Hello`.
-pub const SOFTWARE: &str = concat!("postern-agent ", env!("CARGO_PKG_VERSION"));
 
 /// Reads the peer's `Hello`, answers, and goes on as it asks.
 pub(super) async fn greet(fd: OwnedFd, state: &Rc<State>) -> Result<(), ConnError> {

@@ -14,19 +14,19 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// The listening socket that init made.
 #[derive(Debug)]
-pub struct Listener {
+pub(super) struct Listener {
     socket: AsyncFd<OwnedFd>,
 }
 
 impl Listener {
     /// Takes a listening, non-blocking socket, vsock or Unix.
-    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+    pub(super) fn new(socket: OwnedFd) -> io::Result<Self> {
         let interest = tokio::io::Interest::READABLE;
         Ok(Self { socket: crate::sys::watch::watch(socket, interest)? })
     }
 
     /// The next connection of the host, non-blocking.
-    pub async fn accept(&self) -> io::Result<OwnedFd> {
+    pub(super) async fn accept(&self) -> io::Result<OwnedFd> {
         loop {
             let mut ready = self.socket.readable().await?;
             match crate::sys::net::accept(self.socket.get_ref()) {

@@ -4,27 +4,18 @@
 //! layers) gets a thread and a blocking socket of its own; processes are born
 //! in the spawner's threads.
 
-mod conn;
 mod control;
 mod hello;
-mod image;
 mod listener;
-mod outbox;
-mod state;
-mod transfer;
 
 use std::io;
 use std::rc::Rc;
 
 use tokio::task::LocalSet;
 
-pub use conn::{Conn, ConnError};
-pub use hello::SOFTWARE;
-pub use image::ImageStore;
-pub use listener::Listener;
-pub use outbox::Outbox;
-pub use state::{Inherited, State, new_id};
-pub use transfer::{Transfer, buffer, error_of};
+use crate::guest::{self, Inherited, State};
+use crate::link::Conn;
+use listener::Listener;
 
 /// What init hands over, and what it learns from the way this ends.
 pub fn run(inherited: Inherited) -> io::Result<()> {
@@ -37,8 +28,8 @@ pub fn run(inherited: Inherited) -> io::Result<()> {
         let listener = Listener::new(listener)?;
         tokio::task::spawn_local(obey(Conn::new(orders.into())?, Rc::clone(&state)));
         tokio::task::spawn_local(hello::ring_doorbell(state.doorbell()));
-        tokio::task::spawn_local(state::after_the_end(Rc::clone(&state), ended));
-        tokio::task::spawn_local(state::housekeeping(Rc::clone(&state)));
+        tokio::task::spawn_local(guest::after_the_end(Rc::clone(&state), ended));
+        tokio::task::spawn_local(guest::housekeeping(Rc::clone(&state)));
         tokio::select! {
             result = accept(&listener, &state) => result,
             () = state.until_over() => Ok(()),

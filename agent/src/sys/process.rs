@@ -178,3 +178,11 @@ pub fn forget_arguments() {
         unsafe { std::ptr::write_bytes(start as *mut u8, 0, end - start) };
     }
 }
+
+/// 128 random bits in hexadecimal (urandom(4)).
+pub fn random_id() -> std::io::Result<String> {
+    use std::io::Read;
+    let mut bits = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bits)?;
+    Ok(bits.iter().map(|b| format!("{b:02x}")).collect())
+}

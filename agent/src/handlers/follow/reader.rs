@@ -8,8 +8,8 @@ use postern_proto::{Follow, StreamEnd, StreamEvent, StreamHeader, StreamKind};
 
 use super::hold::Hold;
 use crate::command::Command;
+use crate::link::{Conn, ConnError};
 use crate::output::{Cursor, Log, Next};
-use crate::serve::{Conn, ConnError};
 
 /// Pieces below this are gathered and written together.
 const SMALL: usize = 8 << 10;

@@ -24,7 +24,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    pub(super) fn new(conn: Conn) -> Rc<Self> {
+    pub(crate) fn new(conn: Conn) -> Rc<Self> {
         Rc::new(Self {
             conn,
             pending: RefCell::default(),
@@ -80,7 +80,7 @@ impl Outbox {
     }
 
     /// Writes what did not go at once, for as long as the connection lives.
-    pub(super) async fn run(&self) -> Result<(), ConnError> {
+    pub(crate) async fn run(&self) -> Result<(), ConnError> {
         loop {
             self.wake.notified().await;
             let failed = self.failed.take();

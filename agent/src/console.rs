@@ -6,9 +6,9 @@ use std::io::Write;
 /// Where the agent logs: standard error, which is the console in a microVM and
 /// a file in a process sandbox. Commands' output never goes here.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Log {}
+pub struct Console {}
 
-impl Log {
+impl Console {
     /// Writes one line.
     pub fn line(self, text: Arguments<'_>) {
         // A console that cannot be written to is no reason to stop.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use postern_proto::{Code, Configure, Error, Event, FromAgent};
 use tokio::sync::Notify;
 
-use super::conn::ConnError;
 use super::image::ImageStore;
-use super::outbox::Outbox;
-use crate::boot::Log;
 use crate::command::{Commands, Ended, Namespaces, Session};
+use crate::console::Console;
+use crate::link::{ConnError, Outbox};
+use crate::sys::process::random_id;
 
 /// Connections at once; each open stream is one.
 const MAX_CONNECTIONS: usize = 1_024;
@@ -49,8 +49,8 @@ pub struct Inherited {
     pub init_start_us: u64,
     /// The host's vsock port to dial when ready.
     pub doorbell: Option<u32>,
-    /// Where to log.
-    pub log: Log,
+    /// Where the agent logs.
+    pub console: Console,
 }
 
 /// The shared state. One thread: no locks, and no borrow across an await.
@@ -61,7 +61,7 @@ pub struct State {
     /// The image on its way in.
     pub images: Arc<ImageStore>,
     /// For lines of the agent's own.
-    pub log: Log,
+    pub console: Console,
     namespaces: RefCell<Option<Namespaces>>,
     session: RefCell<Option<Rc<Session>>>,
     pub(crate) configure: RefCell<Configure>,
@@ -79,7 +79,7 @@ pub struct State {
 
 /// A place among the connections, given back on drop.
 #[derive(Debug)]
-pub(super) struct Place(Rc<Cell<usize>>);
+pub(crate) struct Place(Rc<Cell<usize>>);
 
 impl Drop for Place {
     fn drop(&mut self) {
@@ -97,27 +97,27 @@ struct Occupied {
 
 /// Being the control connection, until another with a higher epoch comes.
 #[derive(Debug)]
-pub(super) struct Seat(Rc<Occupied>);
+pub(crate) struct Seat(Rc<Occupied>);
 
 impl Seat {
-    pub(super) async fn fenced(&self) {
+    pub(crate) async fn fenced(&self) {
         self.0.fenced.notified().await;
     }
 }
 
 impl State {
-    pub(super) fn new(inherited: Inherited) -> io::Result<(OwnedFd, Rc<Self>, Ended)> {
+    pub(crate) fn new(inherited: Inherited) -> io::Result<(OwnedFd, Rc<Self>, Ended)> {
         let (commands, ended) = Commands::new(inherited.cgroups)?;
         let images = ImageStore::new(inherited.root, inherited.workload, inherited.memory);
         let state = Rc::new(Self {
             commands,
             images: Arc::new(images),
-            log: inherited.log,
+            console: inherited.console,
             namespaces: RefCell::new(Some(inherited.namespaces)),
             session: RefCell::default(),
             configure: RefCell::default(),
             boot_id: inherited.boot_id,
-            instance_id: new_id()?,
+            instance_id: random_id()?,
             reset_oom: inherited.reset_oom,
             init_start_us: inherited.init_start_us,
             ready_us: crate::sys::process::boottime_us(),
@@ -135,7 +135,7 @@ impl State {
         Ok((inherited.listener, state, ended))
     }
 
-    pub(super) fn doorbell(&self) -> Option<u32> {
+    pub(crate) fn doorbell(&self) -> Option<u32> {
         self.doorbell
     }
 
@@ -199,7 +199,7 @@ impl State {
         self.session.borrow().is_some()
     }
 
-    pub(super) fn connection_place(&self) -> Option<Place> {
+    pub(crate) fn connection_place(&self) -> Option<Place> {
         let n = self.connections.get();
         (n < MAX_CONNECTIONS).then(|| {
             self.connections.set(n + 1);
@@ -208,7 +208,7 @@ impl State {
     }
 
     /// Makes a connection the control connection, and ends the one before it.
-    pub(super) fn take_control(&self, epoch: u64) -> Result<Seat, Error> {
+    pub(crate) fn take_control(&self, epoch: u64) -> Result<Seat, Error> {
         let mut control = self.control.borrow_mut();
         if let Some(other) = control.as_ref() {
             if other.epoch > epoch {
@@ -223,7 +223,7 @@ impl State {
         Ok(Seat(seat))
     }
 
-    pub(super) fn set_outbox(&self, seat: &Seat, outbox: &Rc<Outbox>) {
+    pub(crate) fn set_outbox(&self, seat: &Seat, outbox: &Rc<Outbox>) {
         seat.0.outbox.replace(Some(Rc::clone(outbox)));
     }
 
@@ -234,14 +234,14 @@ impl State {
         }
     }
 
-    pub(super) fn count_fault(&self, error: &ConnError) {
+    pub(crate) fn count_fault(&self, error: &ConnError) {
         let mut text = error.to_string();
         let mut cause = std::error::Error::source(error);
         while let Some(e) = cause {
             text = format!("{text}: {e}");
             cause = e.source();
         }
-        self.log.line(format_args!("connection: {text}"));
+        self.console.line(format_args!("connection: {text}"));
     }
 
     /// Nothing new from here on.
@@ -254,14 +254,14 @@ impl State {
         self.over.notify_one();
     }
 
-    pub(super) async fn until_over(&self) {
+    pub(crate) async fn until_over(&self) {
         self.over.notified().await;
     }
 }
 
 /// Tidies up behind commands that came to their end, and tells the host of those
 /// that nobody waits for.
-pub(super) async fn after_the_end(state: Rc<State>, mut ended: Ended) {
+pub(crate) async fn after_the_end(state: Rc<State>, mut ended: Ended) {
     while let Some(command) = ended.recv().await {
         if !command.is_awaited() {
             state.tell(Event::CommandExited(Box::new(command.info())));
@@ -271,17 +271,9 @@ pub(super) async fn after_the_end(state: Rc<State>, mut ended: Ended) {
 }
 
 /// Looks now and then at what nobody asks for.
-pub(super) async fn housekeeping(state: Rc<State>) {
+pub(crate) async fn housekeeping(state: Rc<State>) {
     loop {
         tokio::time::sleep(HOUSEKEEPING).await;
         state.commands.tidy();
     }
-}
-
-/// 128 random bits in hexadecimal.
-pub fn new_id() -> io::Result<String> {
-    use io::Read;
-    let mut bits = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bits)?;
-    Ok(bits.iter().map(|b| format!("{b:02x}")).collect())
 }

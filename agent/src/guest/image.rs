@@ -65,7 +65,7 @@ fn internal(doing: &str, e: &io::Error) -> Error {
 }
 
 impl ImageStore {
-    pub(super) fn new(root: OwnedFd, workload: UnixStream, memory: PathBuf) -> Self {
+    pub(in crate::guest) fn new(root: OwnedFd, workload: UnixStream, memory: PathBuf) -> Self {
         Self { root, workload, memory, stage: Mutex::new(Stage::Empty) }
     }
 
@@ -175,7 +175,7 @@ impl ImageStore {
         self.remember(CONFIGURE_FILE, &Request::Configure(configure.clone()));
     }
 
-    pub(super) fn remembered_configure(&self) -> Option<Configure> {
+    pub(in crate::guest) fn remembered_configure(&self) -> Option<Configure> {
         match self.recall(CONFIGURE_FILE)? {
             Request::Configure(configure) => Some(configure),
             _ => None,
@@ -183,7 +183,7 @@ impl ImageStore {
     }
 
     /// The image of a serving process before this one.
-    pub(super) fn remembered_image(&self) -> Option<ImageConfig> {
+    pub(in crate::guest) fn remembered_image(&self) -> Option<ImageConfig> {
         match self.recall(IMAGE_FILE)? {
             Request::CommitImage(config) => {
                 *self.stage() = Stage::Ready;
