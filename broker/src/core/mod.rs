@@ -24,6 +24,8 @@ mod session;
 mod types;
 
 pub use crate::guest::FollowItem;
+pub use crate::image::{Progress, ProgressSender};
+pub use crate::transport::AttachTarget;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
 pub use error::{Error, Result};
@@ -32,10 +34,12 @@ pub use files::{FileReader, FileWriter};
 pub use follow::{FollowOptions, Follower};
 pub use session::Session;
 pub use types::{
-    AttachTarget, BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange,
-    Progress, ProgressSender, SessionInfo, SessionStatus, StdinWrite,
+    BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange, SessionInfo,
+    SessionStatus, StdinWrite,
 };
 
+pub use postern_proto::hello::GENERATION as PROTOCOL_GENERATION;
+pub use postern_proto::limits::AGENT_PORT;
 pub use postern_proto::{
     Code, CommandInfo, CommandState, EnvVar, Exit, ExitStatus, FileInfo, Info as AgentInfo,
     OnDisconnect, Output, OutputChunk, OutputStream, ReadFile, SignalScope, SpawnStage, StdinState,

@@ -1,10 +1,11 @@
 //! What a caller asks for and is told, sessions and limits.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use postern_proto::OutputStream;
+
+use crate::transport::AttachTarget;
 
 /// How sessions come to be when a request does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,30 +41,6 @@ impl DriverKind {
     }
 }
 
-/// Where the agent of a sandbox listens that somebody else runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AttachTarget {
-    /// AF_VSOCK of this host's kernel.
-    Vsock {
-        /// The guest's context id.
-        cid: u32,
-        /// The agent's port.
-        port: u32,
-    },
-    /// A Unix socket that takes `CONNECT <port>\n`.
-    Hybrid {
-        /// The socket.
-        path: PathBuf,
-        /// The agent's port.
-        port: u32,
-    },
-    /// The agent's own Unix socket.
-    Unix {
-        /// The socket.
-        path: PathBuf,
-    },
-}
-
 /// A session to make. `Default` gives the broker's defaults.
 #[derive(Debug, Clone, Default)]
 pub struct CreateSession {
@@ -89,29 +66,6 @@ pub struct CreateSession {
     /// A sandbox that somebody else runs; nothing is made then.
     pub attach: Option<AttachTarget>,
 }
-
-/// Where the making of a session stands. The latest state wins: a slow watcher
-/// misses steps, never the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Progress {
-    /// The sandbox is being started.
-    #[default]
-    Booting,
-    /// The agent answers; the image is on its way.
-    Image {
-        /// Bytes of layers sent.
-        sent: u64,
-        /// Bytes of all layers.
-        total: u64,
-    },
-    /// Every layer is in; the root is being put together.
-    Committing,
-    /// Commands can be started.
-    Ready,
-}
-
-/// Takes progress; `tokio::sync::watch::channel(Progress::default())` makes one.
-pub type ProgressSender = tokio::sync::watch::Sender<Progress>;
 
 /// Where a session stands.
 ///

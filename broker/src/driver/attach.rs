@@ -6,8 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use super::{Driver, DriverError, Sandbox, SandboxSpec};
-use crate::core::AttachTarget;
-use crate::transport::{Dial, Hybrid, Unix, Vsock};
+use crate::transport::{AttachTarget, Dial};
 
 /// Dials, and nothing else: neither start nor end is ours.
 #[derive(Debug, Clone)]
@@ -17,12 +16,7 @@ pub(crate) struct Attach {
 
 impl Attach {
     pub(crate) fn new(target: AttachTarget) -> Self {
-        let dial: Arc<dyn Dial> = match target {
-            AttachTarget::Vsock { cid, port } => Arc::new(Vsock { cid, port }),
-            AttachTarget::Hybrid { path, port } => Arc::new(Hybrid { path, port }),
-            AttachTarget::Unix { path } => Arc::new(Unix { path }),
-        };
-        Self { dial }
+        Self { dial: target.into_dial() }
     }
 }
 

@@ -6,6 +6,7 @@
 //! followed, nothing is unpacked on the host.
 
 mod layout;
+mod progress;
 mod reference;
 mod send;
 
@@ -13,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub(crate) use layout::Layout;
+pub use progress::{Progress, ProgressSender};
 pub(crate) use reference::Reference;
 pub(crate) use send::send;
 

@@ -4,8 +4,7 @@ use bytes::BytesMut;
 use postern_proto::limits::MAX_STREAM_DATA;
 use tokio::io::AsyncReadExt;
 
-use super::{ImageError, Layout};
-use crate::core::{Progress, ProgressSender};
+use super::{ImageError, Layout, Progress, ProgressSender};
 use crate::guest::{Guest, WriteStream};
 
 /// Sends every layer in order and makes the root of them.

@@ -5,6 +5,7 @@
 //! the same thing to `read(2)`, `write(2)` and `epoll(7)`.
 
 mod hybrid;
+mod target;
 mod unix;
 mod vsock;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 pub use hybrid::Hybrid;
+pub use target::AttachTarget;
 pub use unix::Unix;
 pub use vsock::Vsock;
 
