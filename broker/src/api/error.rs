@@ -7,10 +7,10 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use postern_proto::{Code, SpawnStage};
 use serde_json::{Map, Value, json};
 
 use crate::api::request_id;
+use crate::core::{Code, SpawnStage};
 
 /// What kind of failure; the protocol's codes, and those that only HTTP knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

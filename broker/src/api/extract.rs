@@ -9,12 +9,12 @@ use axum::http::request::Parts;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use percent_encoding::percent_decode_str;
-use postern_proto::Code;
 use serde::de::DeserializeOwned;
 
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::api::serve::BODY_IDLE_LIMIT;
+use crate::core::Code;
 
 /// The largest JSON body. The largest real one is stdin as base64, of which one
 /// call may carry some MiB; more belongs into `files/` or several calls.

@@ -11,9 +11,9 @@ use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use postern_proto::Code;
 
 use crate::api::error::ApiError;
+use crate::core::Code;
 
 /// Refuses requests that a web page could have sent.
 pub(crate) async fn middleware(request: Request, next: Next) -> Response {

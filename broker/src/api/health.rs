@@ -5,6 +5,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use crate::api::reply;
+use crate::core::PROTOCOL_GENERATION;
 
 /// `GET /healthz`: the broker takes requests.
 pub(crate) async fn healthz() -> Response {
@@ -17,7 +18,7 @@ pub(crate) async fn version() -> Response {
         "name": "postern",
         "version": env!("CARGO_PKG_VERSION"),
         "api": "v1",
-        "protocol_generation": postern_proto::hello::GENERATION,
+        "protocol_generation": PROTOCOL_GENERATION,
     });
     reply::json(StatusCode::OK, &body)
 }

@@ -20,9 +20,8 @@ pub use signal::{name as signal_name, parse as parse_signal};
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
-use postern_proto::Code;
 
-use crate::core::Broker;
+use crate::core::{Broker, Code};
 
 /// Who may use the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream;
-use postern_proto::limits::AGENT_PORT;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,7 +22,9 @@ use crate::api::extract::Json;
 use crate::api::fields::Fields;
 use crate::api::reply;
 use crate::api::sse::Encoder;
-use crate::core::{AttachTarget, Broker, CreateSession, DriverChoice, Progress, Session};
+use crate::core::{
+    AGENT_PORT, AttachTarget, Broker, CreateSession, DriverChoice, Progress, Session,
+};
 
 /// Names of images and hosts are short; what is longer is a mistake that should
 /// not travel further.

@@ -3,11 +3,10 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use postern_proto::Code;
 
 use crate::api::error::ApiError;
 use crate::api::extract::{Params, Query};
-use crate::core::Broker;
+use crate::core::{Broker, Code};
 
 pub(crate) async fn handle(
     State(broker): State<Broker>,

@@ -7,12 +7,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use percent_encoding::percent_decode_str;
-use postern_proto::Code;
 
 use super::file_body;
 use crate::api::error::ApiError;
 use crate::api::extract::Query;
-use crate::core::{Broker, FileReader, ReadFile, Session};
+use crate::core::{Broker, Code, FileReader, ReadFile, Session};
 
 /// The permission bits of the file, octal, for clients that copy them.
 const MODE: HeaderName = HeaderName::from_static("x-postern-mode");

@@ -7,7 +7,6 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use http_body_util::BodyExt;
-use postern_proto::Code;
 use serde_json::json;
 
 use super::get_file::target;
@@ -15,7 +14,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::Query;
 use crate::api::reply;
 use crate::api::serve::BODY_IDLE_LIMIT;
-use crate::core::{Broker, WriteFile};
+use crate::core::{Broker, Code, WriteFile};
 
 /// Permissions and the three bits above them (chmod(2)).
 const MAX_MODE: u32 = 0o7777;

@@ -8,7 +8,6 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use multer::{Constraints, Field, Multipart, SizeLimit};
-use postern_proto::Code;
 use serde_json::json;
 
 use super::file_body::{self, MAX_SMALL_FILE, USE_FILES};
@@ -16,7 +15,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::Params;
 use crate::api::reply;
 use crate::api::serve::BODY_IDLE_LIMIT;
-use crate::core::{Broker, FileInfo, Session, WriteFile};
+use crate::core::{Broker, Code, FileInfo, Session, WriteFile};
 
 /// Paths of Linux are at most this long.
 const MAX_PATH: u64 = 4096;
