@@ -44,6 +44,14 @@
 //! A *follow* stream that is filtered to one of stdout and stderr counts all
 //! offsets in that stream's own bytes.
 //!
+//! A *stdin* stream is answered with where stdin stands. The host's data frames
+//! go on from there: bytes that were applied before are skipped, a frame beyond
+//! the expected offset is a fault. The agent reads on only as the process does,
+//! tells now and then how far it came, and ends with its last word once the host
+//! has ended or the process takes no more. After a break the host opens another
+//! and goes on from the offset in the reply. The host's end is the end of file,
+//! unless the opening said `keep_open`.
+//!
 //! # Commands
 //!
 //! The host makes the id. `Exec` with a known id or idempotency key starts
@@ -65,12 +73,15 @@
 #![warn(missing_docs)]
 #![warn(clippy::indexing_slicing)]
 
+pub mod command;
 pub mod error;
 pub mod exec;
 pub mod frame;
 pub mod hello;
 pub mod limits;
-pub mod message;
+pub mod process;
+pub mod reply;
+pub mod request;
 pub mod stream;
 
 /// Generated from the schema; stays inside this crate.
@@ -79,17 +90,17 @@ mod wire {
     include!(concat!(env!("OUT_DIR"), "/postern.agent.v1.rs"));
 }
 
+pub use command::{CommandInfo, CommandState, Exit, ExitStatus};
 pub use error::{Code, DecodeError, Error, SpawnStage};
 pub use exec::{
-    CommandInfo, CommandState, EnvVar, Exec, ExecResult, Exit, ExitStatus, OnDisconnect,
-    OutputChunk, OutputStream, SignalScope, TtySize,
+    EnvVar, Exec, ExecResult, OnDisconnect, OutputChunk, OutputStream, SignalScope, TtySize,
 };
 pub use frame::{StreamHeader, StreamKind, take_frame};
 pub use hello::{Hello, Purpose};
-pub use message::{
-    Configure, Event, FromAgent, ImageConfig, Info, Output, Reply, Request, StdinState, WriteStdin,
-};
+pub use process::{Capabilities, CapabilityProfile, CgroupLimits, Rlimit, Usage};
+pub use reply::{Event, FromAgent, Info, Output, Reply, StdinState};
+pub use request::{Configure, ImageConfig, Request, Resume, WriteStdin};
 pub use stream::{
-    FileInfo, Follow, Layer, LayerDone, ReadFile, StreamEnd, StreamEvent, StreamOpen, StreamReply,
-    WriteFile,
+    FileInfo, Follow, Layer, LayerDone, ReadFile, StdinOpen, StreamEnd, StreamEvent, StreamOpen,
+    StreamReply, WriteFile,
 };

@@ -2,10 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 
+use crate::command::CommandInfo;
 use crate::error::{DecodeError, Error};
-use crate::exec::{CommandInfo, OutputStream};
+use crate::exec::OutputStream;
 use crate::frame::{StreamHeader, StreamKind, parse, put_frame};
 use crate::limits::{MAX_OPEN_FRAME, MAX_STREAM_MESSAGE};
+use crate::reply::StdinState;
 use crate::wire;
 
 /// What a stream is for; the host's first message after `Hello`.
@@ -19,6 +21,8 @@ pub enum StreamOpen {
     WriteFile(WriteFile),
     /// An image layer, to the agent.
     Layer(Layer),
+    /// A command's stdin, to the agent; the bytes go by offset.
+    Stdin(StdinOpen),
     /// Of a newer generation; to be answered with a typed error.
     Unknown,
 }
@@ -38,6 +42,17 @@ pub struct Follow {
     pub until_exit: bool,
     /// Carry what is there now, and end.
     pub no_wait: bool,
+}
+
+/// Feed a command's stdin. Data frames carry the offset of their first byte: what
+/// was applied before is skipped, so a broken stream is taken up again without
+/// knowing how far it came.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StdinOpen {
+    /// Which.
+    pub command_id: String,
+    /// The stream's end is not the end of file.
+    pub keep_open: bool,
 }
 
 /// Read a file of the workload's root.
@@ -120,6 +135,8 @@ pub enum StreamReply {
     Follow(Box<CommandInfo>),
     /// The file that will be read.
     File(FileInfo),
+    /// Where stdin stands, and where to go on.
+    Stdin(StdinState),
     /// Go on.
     Done,
 }
@@ -129,6 +146,8 @@ pub enum StreamReply {
 pub enum StreamEvent {
     /// The process is dead; output after this is late output.
     Exited(Box<CommandInfo>),
+    /// How far stdin was taken; nothing before it has to be kept.
+    Stdin(StdinState),
     /// Of a newer generation; to be ignored.
     Unknown,
 }
@@ -146,6 +165,8 @@ pub enum StreamEnd {
     File(FileInfo),
     /// The layer is applied.
     Layer(LayerDone),
+    /// All of stdin was taken, or the process takes no more.
+    Stdin(StdinState),
 }
 
 impl StreamOpen {
@@ -180,6 +201,10 @@ impl StreamOpen {
                 digest: l.digest.clone(),
                 diff_id: l.diff_id.clone(),
                 size: l.size,
+            })),
+            Self::Stdin(s) => Some(Body::Stdin(wire::StdinOpen {
+                command_id: s.command_id.clone(),
+                keep_open: s.keep_open,
             })),
             Self::Unknown => None,
         };
@@ -220,6 +245,9 @@ impl StreamOpen {
                 diff_id: l.diff_id,
                 size: l.size,
             }),
+            Some(Body::Stdin(s)) => {
+                Self::Stdin(StdinOpen { command_id: s.command_id, keep_open: s.keep_open })
+            }
         })
     }
 }
@@ -232,6 +260,7 @@ impl StreamReply {
             Self::Error(e) => Body::Error(e.to_wire()),
             Self::Follow(c) => Body::Follow(c.to_wire()),
             Self::File(f) => Body::File(f.to_wire()),
+            Self::Stdin(s) => Body::Stdin(s.to_wire()),
             Self::Done => Body::Done(wire::Done {}),
         });
         put_frame(dst, &wire::StreamReply { body }, MAX_OPEN_FRAME)
@@ -245,6 +274,7 @@ impl StreamReply {
             Body::Error(e) => Self::Error(Error::from_wire(e)),
             Body::Follow(c) => Self::Follow(Box::new(CommandInfo::from_wire(c)?)),
             Body::File(f) => Self::File(FileInfo::from_wire(f)),
+            Body::Stdin(s) => Self::Stdin(StdinState::from_wire(s)),
             Body::Done(_) => Self::Done,
         })
     }
@@ -255,6 +285,7 @@ impl StreamEvent {
     pub fn encode(&self, dst: &mut BytesMut) -> Result<(), DecodeError> {
         let body = match self {
             Self::Exited(c) => Some(wire::stream_event::Body::Exited(c.to_wire())),
+            Self::Stdin(s) => Some(wire::stream_event::Body::Stdin(s.to_wire())),
             Self::Unknown => None,
         };
         put_stream(dst, StreamKind::Message, &wire::StreamEvent { body })
@@ -268,6 +299,7 @@ impl StreamEvent {
             Some(wire::stream_event::Body::Exited(c)) => {
                 Self::Exited(Box::new(CommandInfo::from_wire(c)?))
             }
+            Some(wire::stream_event::Body::Stdin(s)) => Self::Stdin(StdinState::from_wire(s)),
         })
     }
 }
@@ -286,6 +318,7 @@ impl StreamEnd {
                 bytes: l.bytes,
                 xattrs_skipped: l.xattrs_skipped,
             }),
+            Self::Stdin(s) => Body::Stdin(s.to_wire()),
         });
         put_stream(dst, StreamKind::End, &wire::StreamEnd { body })
     }
@@ -304,6 +337,7 @@ impl StreamEnd {
                 bytes: l.bytes,
                 xattrs_skipped: l.xattrs_skipped,
             }),
+            Body::Stdin(s) => Self::Stdin(StdinState::from_wire(s)),
         })
     }
 }

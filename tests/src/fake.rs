@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use postern_proto::limits::{MAX_CONTROL_FRAME, MAX_HELLO_FRAME, MAX_OPEN_FRAME};
 use postern_proto::{
     Code, CommandInfo, CommandState, Error, ExecResult, Exit, ExitStatus, FromAgent, Hello, Info,
-    OnDisconnect, OutputStream, Purpose, Reply, Request, StreamEnd, StreamEvent, StreamHeader,
-    StreamKind, StreamOpen, StreamReply, take_frame,
+    OutputStream, Purpose, Reply, Request, StreamEnd, StreamEvent, StreamHeader, StreamKind,
+    StreamOpen, StreamReply, take_frame,
 };
 
 /// What it does wrong once somebody follows a command.
@@ -75,18 +75,10 @@ fn command(id: &str, state: CommandState, output_end: u64) -> Box<CommandInfo> {
         started_unix_ms: 1,
         finished_unix_ms: u64::from(is_final),
         duration_us: u64::from(is_final),
-        output_first: 0,
         output_end,
         stdout_end: output_end,
-        stderr_end: 0,
-        output_first_stdout: 0,
-        output_first_stderr: 0,
-        held_open: false,
         closed: is_final,
-        stdin_open: false,
-        stdin_offset: 0,
-        idempotency_key: String::new(),
-        on_disconnect: OnDisconnect::Keep,
+        ..CommandInfo::default()
     })
 }
 

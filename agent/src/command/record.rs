@@ -255,6 +255,8 @@ impl Command {
             stdin_offset: stdin.offset(),
             idempotency_key: self.idempotency_key.clone(),
             on_disconnect: self.on_disconnect,
+            usage: postern_proto::Usage::default(),
+            tty: None,
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn handle(state: &State) -> Reply {
         commands_kept: u32::try_from(kept).unwrap_or(u32::MAX),
         init_start_us,
         ready_us,
+        cgroup_controllers: Vec::new(),
     }))
 }
 

@@ -50,7 +50,9 @@ pub(crate) async fn handle(state: &Rc<State>, request: Request) -> Result<Reply,
         }
         Request::GetInfo => Ok(get_info::handle(state)),
         Request::Shutdown { grace_ms } => shutdown::handle(state, grace_ms).await,
-        Request::Unknown => Err(Error::invalid("body", "this agent does not know the request")),
+        Request::ResizeTty { .. } | Request::Resume(_) | Request::Unknown => {
+            Err(Error::invalid("body", "this agent does not know the request"))
+        }
     }
 }
 
@@ -65,7 +67,7 @@ pub(crate) async fn open_stream(
         StreamOpen::ReadFile(read) => read_file::serve(conn, read, state).await,
         StreamOpen::WriteFile(write) => write_file::serve(conn, write, state).await,
         StreamOpen::Layer(layer) => layer::serve(conn, layer, state),
-        StreamOpen::Unknown => {
+        StreamOpen::Stdin(_) | StreamOpen::Unknown => {
             let error = Error::invalid("body", "this agent does not know the stream");
             refuse(&conn, error).await
         }

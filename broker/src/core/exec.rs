@@ -127,6 +127,7 @@ impl ExecRequest {
             stretch_bytes: self.stretch_bytes,
             wait: false,
             inline_limit: 0,
+            ..Exec::default()
         })
     }
 }

@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use postern_proto::limits::{MAX_CONTROL_FRAME, MAX_HELLO_FRAME, MAX_OPEN_FRAME};
 use postern_proto::{
-    CommandInfo, CommandState, Error, FromAgent, Hello, OnDisconnect, OutputStream, Purpose, Reply,
-    Request, StreamEnd, StreamEvent, StreamHeader, StreamKind, StreamOpen, StreamReply, take_frame,
+    CommandInfo, CommandState, Error, FromAgent, Hello, OutputStream, Purpose, Reply, Request,
+    StreamEnd, StreamEvent, StreamHeader, StreamKind, StreamOpen, StreamReply, take_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -165,23 +165,9 @@ pub(super) fn command(id: &str) -> CommandInfo {
         command_id: id.to_owned(),
         pid: 7,
         state: CommandState::Running,
-        argv: Vec::new(),
         cwd: "/".to_owned(),
         user: "root".to_owned(),
         started_unix_ms: 1,
-        finished_unix_ms: 0,
-        duration_us: 0,
-        output_first: 0,
-        output_end: 0,
-        stdout_end: 0,
-        stderr_end: 0,
-        output_first_stdout: 0,
-        output_first_stderr: 0,
-        held_open: false,
-        closed: false,
-        stdin_open: false,
-        stdin_offset: 0,
-        idempotency_key: String::new(),
-        on_disconnect: OnDisconnect::Keep,
+        ..CommandInfo::default()
     }
 }

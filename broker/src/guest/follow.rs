@@ -282,6 +282,7 @@ impl OutputCheck {
             StreamKind::Gap => Some(self.gap(header)?),
             StreamKind::Message => match StreamEvent::decode(payload)? {
                 StreamEvent::Exited(info) => self.exited(info)?,
+                StreamEvent::Stdin(_) => return Err(Fault::WrongFrame("of stdin")),
                 StreamEvent::Unknown => None,
             },
             StreamKind::End => Some(self.end(payload)?),

@@ -2,11 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use postern_proto::{
-    Code, CommandInfo, CommandState, Configure, EnvVar, Error, Event, Exec, ExecResult, Exit,
-    ExitStatus, FileInfo, Follow, FromAgent, Hello, ImageConfig, Info, Layer, LayerDone,
-    OnDisconnect, Output, OutputChunk, OutputStream, Purpose, ReadFile, Reply, Request,
-    SignalScope, SpawnStage, StdinState, StreamEnd, StreamEvent, StreamOpen, StreamReply, TtySize,
-    WriteFile, WriteStdin,
+    Capabilities, CapabilityProfile, CgroupLimits, Code, CommandInfo, CommandState, Configure,
+    EnvVar, Error, Event, Exec, ExecResult, Exit, ExitStatus, FileInfo, Follow, FromAgent, Hello,
+    ImageConfig, Info, Layer, LayerDone, OnDisconnect, Output, OutputChunk, OutputStream, Purpose,
+    ReadFile, Reply, Request, Resume, Rlimit, SignalScope, SpawnStage, StdinOpen, StdinState,
+    StreamEnd, StreamEvent, StreamOpen, StreamReply, TtySize, Usage, WriteFile, WriteStdin,
 };
 
 pub(crate) fn error() -> Error {
@@ -47,6 +47,19 @@ pub(crate) fn exec() -> Exec {
         stretch_bytes: Some(2),
         wait: true,
         inline_limit: 64,
+        umask: Some(0o77),
+        rlimits: vec![Rlimit { resource: "nofile".into(), soft: 1, hard: u64::MAX }],
+        capabilities: Some(Capabilities {
+            profile: CapabilityProfile::Restricted,
+            add: vec!["net_admin".into()],
+            drop: vec!["chown".into()],
+            ambient: vec!["net_raw".into()],
+        }),
+        no_new_privs: true,
+        nice: Some(-20),
+        oom_score_adj: Some(1000),
+        limits: CgroupLimits { memory_bytes: Some(1), cpu_millis: Some(2), pids: Some(3) },
+        login_shell: true,
     }
 }
 
@@ -73,6 +86,8 @@ pub(crate) fn info(state: CommandState) -> CommandInfo {
         stdin_offset: 10,
         idempotency_key: "k".into(),
         on_disconnect: OnDisconnect::Keep,
+        usage: Usage { cpu_user_us: Some(11), cpu_system_us: Some(0), memory_peak_bytes: Some(12) },
+        tty: Some(TtySize { rows: 1, cols: 2 }),
     }
 }
 
@@ -122,6 +137,12 @@ pub(crate) fn requests() -> Vec<Request> {
         },
         Request::GetInfo,
         Request::Shutdown { grace_ms: 1 },
+        Request::ResizeTty { command_id: id(), size: TtySize { rows: 50, cols: 132 } },
+        Request::Resume(Resume {
+            unix_us: 1,
+            entropy: vec![7; 32].into(),
+            configure: Some(Configure { hostname: "h".into(), env: vec![EnvVar::new("A", "2")] }),
+        }),
     ]
 }
 
@@ -151,6 +172,7 @@ pub(crate) fn from_agent() -> Vec<FromAgent> {
             commands_kept: 4,
             init_start_us: 5,
             ready_us: 6,
+            cgroup_controllers: vec!["memory".into()],
         })),
     ];
     let mut all: Vec<_> =
@@ -190,6 +212,7 @@ pub(crate) fn opens() -> Vec<StreamOpen> {
             diff_id: "i".into(),
             size: 2,
         }),
+        StreamOpen::Stdin(StdinOpen { command_id: "cmd_1".into(), keep_open: true }),
     ]
 }
 
@@ -202,12 +225,16 @@ pub(crate) fn stream_replies() -> Vec<StreamReply> {
         StreamReply::Error(error()),
         StreamReply::Follow(Box::new(info(CommandState::Running))),
         StreamReply::File(file()),
+        StreamReply::Stdin(StdinState { accepted: 0, offset: 3, eof: true }),
         StreamReply::Done,
     ]
 }
 
 pub(crate) fn events() -> Vec<StreamEvent> {
-    vec![StreamEvent::Exited(Box::new(info(exited())))]
+    vec![
+        StreamEvent::Exited(Box::new(info(exited()))),
+        StreamEvent::Stdin(StdinState { accepted: 1, offset: 4, eof: true }),
+    ]
 }
 
 pub(crate) fn ends() -> Vec<StreamEnd> {
@@ -217,6 +244,7 @@ pub(crate) fn ends() -> Vec<StreamEnd> {
         StreamEnd::Output(Box::new(info(exited()))),
         StreamEnd::File(file()),
         StreamEnd::Layer(LayerDone { entries: 1, bytes: 2, xattrs_skipped: 3 }),
+        StreamEnd::Stdin(StdinState { accepted: 5, offset: 6, eof: true }),
     ]
 }
 

@@ -1,9 +1,9 @@
-//! What travels on a control connection.
+//! What the host asks on a control connection.
 
 use bytes::{Bytes, BytesMut};
 
-use crate::error::{DecodeError, Error};
-use crate::exec::{CommandInfo, EnvVar, Exec, ExecResult, OutputChunk, OutputStream, SignalScope};
+use crate::error::DecodeError;
+use crate::exec::{EnvVar, Exec, OutputStream, SignalScope, TtySize};
 use crate::frame::{parse, put_frame};
 use crate::limits::MAX_CONTROL_FRAME;
 use crate::wire;
@@ -83,8 +83,28 @@ pub enum Request {
         /// Between TERM and KILL.
         grace_ms: u64,
     },
+    /// The size of a command's terminal.
+    ResizeTty {
+        /// Which command.
+        command_id: String,
+        /// Its new size.
+        size: TtySize,
+    },
+    /// The guest went on after a pause that it does not know of.
+    Resume(Resume),
     /// Of a newer generation; to be answered with a typed error.
     Unknown,
+}
+
+/// What a guest cannot know after its snapshot was restored or its host slept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Resume {
+    /// The wall clock, microseconds since 1970; 0: left as it is.
+    pub unix_us: u64,
+    /// Mixed into the kernel's pool, which is reseeded: 32 to 512 bytes, or none.
+    pub entropy: Bytes,
+    /// None: left as it is.
+    pub configure: Option<Configure>,
 }
 
 /// The session's settings.
@@ -126,108 +146,6 @@ pub struct WriteStdin {
     pub eof: bool,
 }
 
-/// Where a command's stdin stands after a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StdinState {
-    /// How many bytes of the write are taken, those of an earlier try included.
-    pub accepted: u64,
-    /// The next offset that is expected.
-    pub offset: u64,
-    /// The end of file is set.
-    pub eof: bool,
-}
-
-/// A range of an output log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// In order, without overlap; a hole between two is a gap.
-    pub chunks: Vec<OutputChunk>,
-    /// Where to read on.
-    pub next: u64,
-    /// What the command has written so far (of the asked stream).
-    pub end: u64,
-    /// The log is final.
-    pub closed: bool,
-}
-
-/// The agent and its guest.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Info {
-    /// Name and version.
-    pub software: String,
-    /// `uname -r`.
-    pub kernel: String,
-    /// Commands have cgroups of their own.
-    pub cgroup_v2: bool,
-    /// The workload's root is there: commands can be started.
-    pub image_ready: bool,
-    /// Bytes.
-    pub memory_total_bytes: u64,
-    /// Bytes.
-    pub memory_available_bytes: u64,
-    /// Commands with a live process.
-    pub commands_running: u32,
-    /// All commands that are known.
-    pub commands_kept: u32,
-    /// CLOCK_BOOTTIME when PID 1 began, microseconds.
-    pub init_start_us: u64,
-    /// CLOCK_BOOTTIME when the agent was ready to accept, microseconds.
-    pub ready_us: u64,
-}
-
-/// What the agent answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// It failed.
-    Error(Error),
-    /// It is done and there is nothing to tell.
-    Done,
-    /// A command.
-    Command(Box<CommandInfo>),
-    /// A started command.
-    Exec(Box<ExecResult>),
-    /// A page of commands, oldest first.
-    Commands {
-        /// The page.
-        commands: Vec<CommandInfo>,
-        /// There are more after the last.
-        more: bool,
-    },
-    /// stdin after a write.
-    Stdin(StdinState),
-    /// Whether a process was there to take the signal.
-    Delivered(bool),
-    /// A range of a log.
-    Output(Output),
-    /// The agent and its guest.
-    Info(Box<Info>),
-}
-
-/// What the agent tells unasked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A process is dead, and what its pipes held was read.
-    CommandExited(Box<CommandInfo>),
-    /// A log is final.
-    CommandClosed(Box<CommandInfo>),
-}
-
-/// A frame from the agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FromAgent {
-    /// To a request.
-    Reply {
-        /// The request's.
-        id: u64,
-        /// The answer.
-        reply: Reply,
-    },
-    /// Unasked.
-    Event(Event),
-    /// Of a newer generation; to be ignored.
-    Unknown,
-}
-
 impl Request {
     /// Appends the frame of this request.
     pub fn encode(&self, id: u64, dst: &mut BytesMut) -> Result<(), DecodeError> {
@@ -244,10 +162,7 @@ impl Request {
     fn to_wire(&self) -> Option<HostBody> {
         Some(match self {
             Self::Ping => HostBody::Ping(wire::Ping {}),
-            Self::Configure(c) => HostBody::Configure(wire::Configure {
-                hostname: c.hostname.clone(),
-                env: c.env.iter().map(EnvVar::to_wire).collect(),
-            }),
+            Self::Configure(c) => HostBody::Configure(c.to_wire()),
             Self::PrepareImage { layers } => {
                 HostBody::PrepareImage(wire::PrepareImage { layers: *layers })
             }
@@ -293,6 +208,15 @@ impl Request {
             Self::Shutdown { grace_ms } => {
                 HostBody::Shutdown(wire::Shutdown { grace_ms: *grace_ms })
             }
+            Self::ResizeTty { command_id, size } => HostBody::ResizeTty(wire::ResizeTty {
+                command_id: command_id.clone(),
+                size: Some(size.to_wire()),
+            }),
+            Self::Resume(r) => HostBody::Resume(wire::Resume {
+                unix_us: r.unix_us,
+                entropy: r.entropy.clone(),
+                configure: r.configure.as_ref().map(Configure::to_wire),
+            }),
             Self::Unknown => return None,
         })
     }
@@ -301,10 +225,7 @@ impl Request {
         Ok(match body {
             None => Self::Unknown,
             Some(HostBody::Ping(_)) => Self::Ping,
-            Some(HostBody::Configure(w)) => Self::Configure(Configure {
-                hostname: w.hostname,
-                env: w.env.into_iter().map(EnvVar::from_wire).collect(),
-            }),
+            Some(HostBody::Configure(w)) => Self::Configure(Configure::from_wire(w)),
             Some(HostBody::PrepareImage(w)) => Self::PrepareImage { layers: w.layers },
             Some(HostBody::CommitImage(w)) => Self::CommitImage(ImageConfig::from_wire(w)),
             Some(HostBody::Exec(w)) => Self::Exec(Box::new(Exec::from_wire(w)?)),
@@ -339,128 +260,29 @@ impl Request {
             },
             Some(HostBody::GetInfo(_)) => Self::GetInfo,
             Some(HostBody::Shutdown(w)) => Self::Shutdown { grace_ms: w.grace_ms },
+            Some(HostBody::ResizeTty(w)) => Self::ResizeTty {
+                command_id: w.command_id,
+                size: TtySize::from_wire(w.size.ok_or(DecodeError::Missing("resize.size"))?)?,
+            },
+            Some(HostBody::Resume(w)) => Self::Resume(Resume {
+                unix_us: w.unix_us,
+                entropy: w.entropy,
+                configure: w.configure.map(Configure::from_wire),
+            }),
         })
     }
 }
 
-impl FromAgent {
-    /// Appends the frame.
-    pub fn encode(&self, dst: &mut BytesMut) -> Result<(), DecodeError> {
-        use wire::agent_message::Body;
-        let body = match self {
-            Self::Reply { id, reply } => {
-                Some(Body::Reply(wire::Reply { id: *id, body: Some(reply.to_wire()) }))
-            }
-            Self::Event(event) => Some(Body::Event(wire::Event { body: Some(event.to_wire()) })),
-            Self::Unknown => None,
-        };
-        put_frame(dst, &wire::AgentMessage { body }, MAX_CONTROL_FRAME)
-    }
-
-    /// Reads the payload of a frame.
-    pub fn decode(frame: Bytes) -> Result<Self, DecodeError> {
-        use wire::agent_message::Body;
-        let w: wire::AgentMessage = parse("AgentMessage", frame)?;
-        Ok(match w.body {
-            None => Self::Unknown,
-            Some(Body::Reply(r)) => Self::Reply {
-                id: r.id,
-                reply: Reply::from_wire(r.body.ok_or(DecodeError::Missing("reply.body"))?)?,
-            },
-            Some(Body::Event(e)) => match e.body {
-                None => Self::Unknown,
-                Some(body) => Self::Event(Event::from_wire(body)?),
-            },
-        })
-    }
-}
-
-impl Reply {
-    fn to_wire(&self) -> wire::reply::Body {
-        use wire::reply::Body;
-        match self {
-            Self::Error(e) => Body::Error(e.to_wire()),
-            Self::Done => Body::Done(wire::Done {}),
-            Self::Command(c) => Body::Command(c.to_wire()),
-            Self::Exec(r) => Body::Exec(wire::ExecResult {
-                command: Some(r.command.to_wire()),
-                output: r.output.iter().map(OutputChunk::to_wire).collect(),
-                existing: r.existing,
-            }),
-            Self::Commands { commands, more } => Body::Commands(wire::CommandList {
-                commands: commands.iter().map(CommandInfo::to_wire).collect(),
-                more: *more,
-            }),
-            Self::Stdin(s) => {
-                Body::Stdin(wire::StdinState { accepted: s.accepted, offset: s.offset, eof: s.eof })
-            }
-            Self::Delivered(delivered) => {
-                Body::Delivered(wire::Delivered { delivered: *delivered })
-            }
-            Self::Output(o) => Body::Output(wire::Output {
-                chunks: o.chunks.iter().map(OutputChunk::to_wire).collect(),
-                next: o.next,
-                end: o.end,
-                closed: o.closed,
-            }),
-            Self::Info(i) => Body::Info(i.to_wire()),
+impl Configure {
+    fn to_wire(&self) -> wire::Configure {
+        wire::Configure {
+            hostname: self.hostname.clone(),
+            env: self.env.iter().map(EnvVar::to_wire).collect(),
         }
     }
 
-    fn from_wire(body: wire::reply::Body) -> Result<Self, DecodeError> {
-        use wire::reply::Body;
-        Ok(match body {
-            Body::Error(e) => Self::Error(Error::from_wire(e)),
-            Body::Done(_) => Self::Done,
-            Body::Command(c) => Self::Command(Box::new(CommandInfo::from_wire(c)?)),
-            Body::Exec(r) => Self::Exec(Box::new(ExecResult {
-                command: CommandInfo::from_wire(
-                    r.command.ok_or(DecodeError::Missing("exec.command"))?,
-                )?,
-                output: chunks_from_wire(r.output)?,
-                existing: r.existing,
-            })),
-            Body::Commands(l) => Self::Commands {
-                commands: l
-                    .commands
-                    .into_iter()
-                    .map(CommandInfo::from_wire)
-                    .collect::<Result<_, _>>()?,
-                more: l.more,
-            },
-            Body::Stdin(s) => {
-                Self::Stdin(StdinState { accepted: s.accepted, offset: s.offset, eof: s.eof })
-            }
-            Body::Delivered(d) => Self::Delivered(d.delivered),
-            Body::Output(o) => Self::Output(Output {
-                chunks: chunks_from_wire(o.chunks)?,
-                next: o.next,
-                end: o.end,
-                closed: o.closed,
-            }),
-            Body::Info(i) => Self::Info(Box::new(Info::from_wire(i))),
-        })
-    }
-}
-
-fn chunks_from_wire(chunks: Vec<wire::OutputChunk>) -> Result<Vec<OutputChunk>, DecodeError> {
-    chunks.into_iter().map(OutputChunk::from_wire).collect()
-}
-
-impl Event {
-    fn to_wire(&self) -> wire::event::Body {
-        match self {
-            Self::CommandExited(c) => wire::event::Body::CommandExited(c.to_wire()),
-            Self::CommandClosed(c) => wire::event::Body::CommandClosed(c.to_wire()),
-        }
-    }
-
-    fn from_wire(body: wire::event::Body) -> Result<Self, DecodeError> {
-        let info = |c| CommandInfo::from_wire(c).map(Box::new);
-        Ok(match body {
-            wire::event::Body::CommandExited(c) => Self::CommandExited(info(c)?),
-            wire::event::Body::CommandClosed(c) => Self::CommandClosed(info(c)?),
-        })
+    fn from_wire(w: wire::Configure) -> Self {
+        Self { hostname: w.hostname, env: w.env.into_iter().map(EnvVar::from_wire).collect() }
     }
 }
 
@@ -482,38 +304,6 @@ impl ImageConfig {
             working_dir: w.working_dir,
             entrypoint: w.entrypoint,
             cmd: w.cmd,
-        }
-    }
-}
-
-impl Info {
-    fn to_wire(&self) -> wire::Info {
-        wire::Info {
-            software: self.software.clone(),
-            kernel: self.kernel.clone(),
-            cgroup_v2: self.cgroup_v2,
-            image_ready: self.image_ready,
-            memory_total_bytes: self.memory_total_bytes,
-            memory_available_bytes: self.memory_available_bytes,
-            commands_running: self.commands_running,
-            commands_kept: self.commands_kept,
-            init_start_us: self.init_start_us,
-            ready_us: self.ready_us,
-        }
-    }
-
-    fn from_wire(w: wire::Info) -> Self {
-        Self {
-            software: w.software,
-            kernel: w.kernel,
-            cgroup_v2: w.cgroup_v2,
-            image_ready: w.image_ready,
-            memory_total_bytes: w.memory_total_bytes,
-            memory_available_bytes: w.memory_available_bytes,
-            commands_running: w.commands_running,
-            commands_kept: w.commands_kept,
-            init_start_us: w.init_start_us,
-            ready_us: w.ready_us,
         }
     }
 }
