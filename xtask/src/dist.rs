@@ -6,17 +6,20 @@ use crate::error::Error;
 use crate::images::{self, folder_size};
 use crate::initramfs;
 use crate::kernel;
+use crate::lock;
 use crate::run;
 use crate::setup::{self, MUSL};
 use crate::step::{bytes, step};
 use crate::workspace::{Workspace, copy_if_changed, make_folder};
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
-    programs(workspace)?;
-    kernel::run(workspace)?;
-    initramfs::pack(workspace, &workspace.dist().join("postern-agent"))?;
-    images::run(workspace)?;
-    print_sizes(workspace)
+    lock::alone(workspace, || {
+        programs(workspace)?;
+        kernel::run(workspace)?;
+        initramfs::pack(workspace, &workspace.dist().join("postern-agent"))?;
+        images::run(workspace)?;
+        print_sizes(workspace)
+    })
 }
 
 /// `postern` and `postern-agent`; cargo decides whether there is work to do.

@@ -36,6 +36,9 @@ pub(crate) enum Error {
     #[error("`{command}` did not end within {} s and was killed", limit.as_secs())]
     TimedOut { command: String, limit: Duration },
 
+    #[error("another xtask has held {} for {} s", path.display(), limit.as_secs())]
+    Busy { path: PathBuf, limit: Duration },
+
     #[error("{} line {line}: {problem}", file.display())]
     Manifest { file: PathBuf, line: usize, problem: String },
 

@@ -12,9 +12,11 @@
 //! ```
 //!
 //! Everything made lies below `target/`: what is shipped in `target/dist`, tools
-//! in `target/tools`, the kernel package in `target/kernel`.
+//! in `target/tools`, the kernel package in `target/kernel`. What is shipped
+//! is made under `target/dist.lock`: a second task that would do so waits.
 
 mod error;
+mod lock;
 mod run;
 mod stamp;
 mod step;
@@ -75,9 +77,11 @@ fn dispatch() -> Result<ExitCode, Error> {
     let workspace = Workspace::find()?;
     match arguments.as_slice() {
         ["setup"] => setup::run(&workspace)?,
-        ["kernel"] => kernel::run(&workspace)?,
-        ["initramfs", rest @ ..] => initramfs::run(&workspace, rest)?,
-        ["images"] => images::run(&workspace)?,
+        ["kernel"] => lock::alone(&workspace, || kernel::run(&workspace))?,
+        ["initramfs", rest @ ..] => {
+            lock::alone(&workspace, || initramfs::run(&workspace, rest))?;
+        }
+        ["images"] => lock::alone(&workspace, || images::run(&workspace))?,
         ["dist"] => dist::run(&workspace)?,
         ["test", rest @ ..] => return test::run(&workspace, rest),
         ["demo"] => demo::run(&workspace)?,
