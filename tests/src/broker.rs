@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::wait;
 /// tests die it does the same.
 #[derive(Debug)]
 pub struct Broker {
-    /// The way to its API.
+    /// The way to its API; the same one after [`Self::start_again`].
     pub http: Http,
     /// Where its log goes.
     pub log: PathBuf,
@@ -31,23 +31,22 @@ impl Broker {
         // Short, since sockets have short names (sockaddr_un(7)).
         let data = tempfile::Builder::new().prefix("pt").tempdir().unwrap();
         let log = artifacts::logs().join(format!("{name}-{}.log", std::process::id()));
-        let mut child = Command::new(program())
-            .arg(data.path())
-            .arg(artifacts::target().join("dist"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(File::create(&log).unwrap())
-            // A signal for the tests is none for it: it ends by its lifeline, in order.
-            .process_group(0)
-            .spawn()
-            .unwrap_or_else(|e| panic!("starting {}: {e}", program().display()));
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address: SocketAddr = line.trim().parse().unwrap_or_else(|_| {
-            panic!("the broker did not start: {}", std::fs::read_to_string(&log).unwrap())
-        });
-        let child = Mutex::new(child);
-        Self { http: Http::new(address), log, child, data }
+        File::create(&log).unwrap();
+        let (child, address) = launch(data.path(), &log, "127.0.0.1:0");
+        Self { http: Http::new(address), log, child: Mutex::new(child), data }
+    }
+
+    /// Kills it as the kernel would: its sandboxes are left as they are.
+    pub fn kill(&self) {
+        let mut child = self.child();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// After [`Self::kill`]: another one in its place, with its data and its address.
+    pub fn start_again(&self) {
+        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority());
+        *self.child() = child;
     }
 
     /// Its process.
@@ -77,6 +76,10 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        // Killed: nobody else would end what it left.
+        if self.child().try_wait().is_ok_and(|ended| ended.is_some_and(|s| s.signal().is_some())) {
+            self.start_again();
+        }
         self.cut();
         if !std::thread::panicking() {
             wait::until("the broker ends with its lifeline", wait::seconds(60), || {
@@ -84,6 +87,27 @@ impl Drop for Broker {
             });
         }
     }
+}
+
+/// Starts one that listens at `address`, and says where that is.
+fn launch(data: &Path, log: &Path, address: &str) -> (Child, SocketAddr) {
+    let mut child = Command::new(program())
+        .arg(data)
+        .arg(artifacts::target().join("dist"))
+        .arg(address)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(File::options().append(true).open(log).unwrap())
+        // A signal for the tests is none for it: it ends by its lifeline, in order.
+        .process_group(0)
+        .spawn()
+        .unwrap_or_else(|e| panic!("starting {}: {e}", program().display()));
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().parse().unwrap_or_else(|_| {
+        panic!("the broker did not start: {}", std::fs::read_to_string(log).unwrap())
+    });
+    (child, address)
 }
 
 /// Cargo builds the programs of this crate beside its tests.

@@ -1,10 +1,12 @@
-//! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR.
+//! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR
+//! [ADDRESS].
 //!
 //! Its stdin is a lifeline: when the tests are gone, for whatever reason, it
 //! reads the end there and ends its sandboxes.
 
 use std::error::Error;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,14 +22,19 @@ const END_DEADLINE: Duration = Duration::from_secs(20);
 fn main() -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("debug"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let mut args = std::env::args_os().skip(1).map(PathBuf::from);
+    let mut args = std::env::args_os().skip(1);
     let (Some(data), Some(dist)) = (args.next(), args.next()) else {
-        return Err("usage: rig-broker DATA-DIR DIST-DIR".into());
+        return Err("usage: rig-broker DATA-DIR DIST-DIR [ADDRESS]".into());
     };
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(data, dist))
+    let address = match args.next() {
+        Some(given) => given.to_str().ok_or("ADDRESS is IP:PORT")?.parse()?,
+        None => SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(data.into(), dist.into(), address))
 }
 
-async fn run(data: PathBuf, dist: PathBuf) -> Result<(), Box<dyn Error>> {
+async fn run(data: PathBuf, dist: PathBuf, address: SocketAddr) -> Result<(), Box<dyn Error>> {
     let broker = Broker::builder()
         .data_dir(&data)
         .images_dir(dist.join("images"))
@@ -38,7 +45,7 @@ async fn run(data: PathBuf, dist: PathBuf) -> Result<(), Box<dyn Error>> {
         .initramfs(dist.join("initramfs.img"))
         .build()
         .await?;
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = TcpListener::bind(address).await?;
     writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
     std::io::stdout().flush()?;
     let router = broker.router();
