@@ -87,6 +87,33 @@ impl Fields {
         }
     }
 
+    /// A whole number in a range that may be negative.
+    pub(crate) fn integer_in(&mut self, name: &str, min: i32, max: i32) -> Result<Option<i32>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(number) = value.as_i64() else {
+            return Err(self.wrong(name, "a whole number", &value));
+        };
+        match i32::try_from(number) {
+            Ok(number) if (min..=max).contains(&number) => Ok(Some(number)),
+            _ => Err(self.invalid(name, format!("must be {min} to {max}, not {number}"))),
+        }
+    }
+
+    /// A number above 0, with or without a fraction.
+    pub(crate) fn positive(&mut self, name: &str) -> Result<Option<f64>> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        match value.as_f64() {
+            Some(number) if number > 0.0 => Ok(Some(number)),
+            Some(_) => Err(self.invalid(name, "must be more than 0")),
+            None => Err(self.wrong(name, "a number", &value)),
+        }
+    }
+
+    /// The names of the fields that are left.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.map.keys().cloned().collect()
+    }
+
     /// An array of strings without NULs.
     pub(crate) fn texts(&mut self, name: &str) -> Result<Option<Vec<String>>> {
         let items = match self.take(name) {
@@ -135,11 +162,14 @@ impl Fields {
     pub(crate) fn object(&mut self, name: &str) -> Result<Option<Self>> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Object(map)) => {
-                Ok(Some(Self { prefix: format!("{}{name}.", self.prefix), map }))
-            }
+            Some(Value::Object(map)) => Ok(Some(self.nested(name, map))),
             Some(other) => Err(self.wrong(name, "an object", &other)),
         }
+    }
+
+    /// An object that was taken from this one under `name`.
+    pub(crate) fn nested(&self, name: &str, map: Map<String, Value>) -> Self {
+        Self { prefix: format!("{}{name}.", self.prefix), map }
     }
 
     /// Any value.
@@ -153,7 +183,8 @@ impl Fields {
         ApiError::invalid(&field, format!("{field}: {message}"))
     }
 
-    fn wrong(&self, name: &str, wanted: &str, got: &Value) -> ApiError {
+    /// An error about a value of the wrong kind.
+    pub(crate) fn wrong(&self, name: &str, wanted: &str, got: &Value) -> ApiError {
         self.invalid(name, format!("must be {wanted}, not {}", kind(got)))
     }
 
@@ -171,7 +202,7 @@ fn kind(value: &Value) -> &'static str {
         Value::Bool(_) => "a boolean",
         Value::Number(number) if number.is_u64() => "a number",
         Value::Number(number) if number.is_i64() => "a negative number",
-        Value::Number(_) => "a fraction",
+        Value::Number(_) => "a number with a fraction, or one too large",
         Value::String(_) => "a string",
         Value::Array(_) => "an array",
         Value::Object(_) => "an object",
@@ -211,6 +242,18 @@ mod tests {
         assert_eq!(field_of(fields(r#"{"env":{"A":[]}}"#).environment("env")), "env.A");
         let mut tty = fields(r#"{"tty":{"rows":"x"}}"#).object("tty").unwrap().unwrap();
         assert_eq!(field_of(tty.number("rows")), "tty.rows");
+    }
+
+    #[test]
+    fn numbers_of_other_kinds() {
+        assert_eq!(fields(r#"{"n":-20}"#).integer_in("n", -20, 19).unwrap(), Some(-20));
+        for json in [r#"{"n":20}"#, r#"{"n":0.5}"#, r#"{"n":"1"}"#, r#"{"n":1e30}"#] {
+            assert_eq!(field_of(fields(json).integer_in("n", -20, 19)), "n", "{json}");
+        }
+        assert_eq!(fields(r#"{"n":0.5}"#).positive("n").unwrap(), Some(0.5));
+        for json in [r#"{"n":0}"#, r#"{"n":-0.5}"#, r#"{"n":true}"#] {
+            assert_eq!(field_of(fields(json).positive("n")), "n", "{json}");
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postern_proto::limits::MAX_EXEC_STRINGS;
-use postern_proto::{CommandInfo, EnvVar, Exec, OnDisconnect, OutputChunk, TtySize};
+use postern_proto::{
+    Capabilities, CgroupLimits, CommandInfo, EnvVar, Exec, OnDisconnect, OutputChunk, Rlimit,
+    TtySize,
+};
 
 use super::{Error, Result};
 
@@ -19,6 +22,28 @@ pub enum Program {
     Shell(String),
     /// Program and arguments, no shell.
     Argv(Vec<Bytes>),
+    /// The user's own shell, from the image's passwd, as a login shell with
+    /// these arguments; without any it is interactive.
+    LoginShell(Vec<Bytes>),
+}
+
+/// How a command's process is set up. `Default` is what a plain command gets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProcessSetup {
+    /// umask(2), 0 to 0o777; None: 022.
+    pub umask: Option<u32>,
+    /// setrlimit(2), in this order.
+    pub rlimits: Vec<Rlimit>,
+    /// None: all that the session's workload may have.
+    pub capabilities: Option<Capabilities>,
+    /// prctl(2), `PR_SET_NO_NEW_PRIVS`: no program gives it more rights.
+    pub no_new_privs: bool,
+    /// setpriority(2), -20 to 19.
+    pub nice: Option<i32>,
+    /// proc(5), -1000 to 1000; None: 0.
+    pub oom_score_adj: Option<i32>,
+    /// Of the command's cgroup; refused where the kernel cannot set them.
+    pub limits: CgroupLimits,
 }
 
 /// A command to start.
@@ -40,8 +65,10 @@ pub struct ExecRequest {
     pub stdin: Bytes,
     /// Keep stdin open for `Session::write_stdin`.
     pub stdin_open: bool,
-    /// Run it on a terminal.
+    /// Run it on a terminal of this size.
     pub tty: Option<TtySize>,
+    /// Rights, limits and priorities of the process.
+    pub setup: ProcessSetup,
     /// A second request with the same key starts nothing and answers the first.
     pub idempotency_key: Option<String>,
     /// None: `Kill` for [`Session::run`](super::Session::run), `Keep` for `exec`.
@@ -67,6 +94,7 @@ impl ExecRequest {
             stdin: Bytes::new(),
             stdin_open: false,
             tty: None,
+            setup: ProcessSetup::default(),
             idempotency_key: None,
             on_disconnect: None,
             lossless: false,
@@ -76,22 +104,28 @@ impl ExecRequest {
     }
 }
 
-impl ExecRequest {
-    pub(super) fn to_exec(&self, command_id: String, default: OnDisconnect) -> Result<Exec> {
-        let argv = match &self.program {
-            Program::Shell(script) if script.is_empty() => {
-                return Err(Error::invalid("command", "command is empty"));
+impl Program {
+    fn argv(&self) -> Result<Vec<Bytes>> {
+        match self {
+            Self::Shell(script) if script.is_empty() => {
+                Err(Error::invalid("command", "command is empty"))
             }
-            Program::Shell(script) => vec![
+            Self::Shell(script) => Ok(vec![
                 Bytes::from_static(b"sh"),
                 Bytes::from_static(b"-c"),
                 Bytes::from(script.clone()),
-            ],
-            Program::Argv(argv) if argv.first().is_none_or(Bytes::is_empty) => {
-                return Err(Error::invalid("argv", "argv names no program"));
+            ]),
+            Self::Argv(argv) if argv.first().is_none_or(Bytes::is_empty) => {
+                Err(Error::invalid("argv", "argv names no program"))
             }
-            Program::Argv(argv) => argv.clone(),
-        };
+            Self::Argv(argv) | Self::LoginShell(argv) => Ok(argv.clone()),
+        }
+    }
+}
+
+impl ExecRequest {
+    pub(super) fn to_exec(&self, command_id: String, default: OnDisconnect) -> Result<Exec> {
+        let argv = self.program.argv()?;
         let env: Vec<EnvVar> =
             self.env.iter().map(|(name, value)| EnvVar::new(name.clone(), value.clone())).collect();
         let strings = argv.iter().map(Bytes::len).sum::<usize>()
@@ -127,7 +161,14 @@ impl ExecRequest {
             stretch_bytes: self.stretch_bytes,
             wait: false,
             inline_limit: 0,
-            ..Exec::default()
+            umask: self.setup.umask,
+            rlimits: self.setup.rlimits.clone(),
+            capabilities: self.setup.capabilities.clone(),
+            no_new_privs: self.setup.no_new_privs,
+            nice: self.setup.nice,
+            oom_score_adj: self.setup.oom_score_adj,
+            limits: self.setup.limits,
+            login_shell: matches!(self.program, Program::LoginShell(_)),
         })
     }
 }

@@ -29,7 +29,7 @@ pub use crate::transport::AttachTarget;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
 pub use error::{Error, Result};
-pub use exec::{ExecRequest, Finished, Program, Started};
+pub use exec::{ExecRequest, Finished, ProcessSetup, Program, Started};
 pub use files::{FileReader, FileWriter};
 pub use follow::{FollowOptions, Follower};
 pub use session::Session;
@@ -41,7 +41,7 @@ pub use types::{
 pub use postern_proto::hello::GENERATION as PROTOCOL_GENERATION;
 pub use postern_proto::limits::AGENT_PORT;
 pub use postern_proto::{
-    Code, CommandInfo, CommandState, EnvVar, Exit, ExitStatus, FileInfo, Info as AgentInfo,
-    OnDisconnect, Output, OutputChunk, OutputStream, ReadFile, SignalScope, SpawnStage, StdinState,
-    TtySize, WriteFile,
+    Capabilities, CapabilityProfile, CgroupLimits, Code, CommandInfo, CommandState, EnvVar, Exit,
+    ExitStatus, FileInfo, Info as AgentInfo, OnDisconnect, Output, OutputChunk, OutputStream,
+    ReadFile, Rlimit, SignalScope, SpawnStage, StdinState, TtySize, Usage, WriteFile,
 };

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use postern_proto::limits::{MAX_INLINE_OUTPUT, MAX_STDIN_WRITE};
 use postern_proto::{
-    Code, CommandInfo, Info, Output, ReadFile, SignalScope, StdinState, WriteFile, WriteStdin,
+    Code, CommandInfo, Info, Output, ReadFile, SignalScope, StdinState, TtySize, WriteFile,
+    WriteStdin,
 };
 use tokio::sync::watch;
 
@@ -153,6 +154,21 @@ impl Session {
     pub async fn signal(&self, command_id: &str, signal: u32, scope: SignalScope) -> Result<bool> {
         let guest = self.guest()?;
         self.explain(command_id, &guest, guest.signal(command_id, signal, scope).await)
+    }
+
+    /// Sets the size of a command's terminal; its processes hear of it by SIGWINCH.
+    pub async fn resize(&self, command_id: &str, size: TtySize) -> Result<()> {
+        let guest = self.guest()?;
+        self.explain(command_id, &guest, guest.resize_tty(command_id, size).await)
+    }
+
+    /// Of the commands that run on a terminal, the one that was started last.
+    pub async fn newest_terminal(&self) -> Result<CommandInfo> {
+        let commands = self.commands().await?;
+        let running = |info: &CommandInfo| info.tty.is_some() && !info.state.is_final();
+        commands.into_iter().rfind(running).ok_or_else(|| {
+            Error::new(Code::FailedPrecondition, "no command of this session runs on a terminal")
+        })
     }
 
     /// Everything before `offset` has arrived; nothing from it on may be dropped.

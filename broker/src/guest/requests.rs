@@ -5,7 +5,7 @@ use std::time::Duration;
 use postern_proto::limits::{MAX_INLINE_OUTPUT, MAX_LISTED};
 use postern_proto::{
     CommandInfo, Configure, Exec, ExecResult, ImageConfig, Info, Output, OutputChunk, OutputStream,
-    Reply, Request, SignalScope, StdinState, WriteStdin,
+    Reply, Request, SignalScope, StdinState, TtySize, WriteStdin,
 };
 
 use super::client::{Guest, Policy, Retry};
@@ -178,6 +178,12 @@ impl Guest {
             Reply::Delivered(delivered) => Ok(delivered),
             _ => Err(self.wrong(policy.doing, Fault::WrongReply("signal"))),
         }
+    }
+
+    /// Sets the size of a command's terminal.
+    pub async fn resize_tty(&self, command_id: &str, size: TtySize) -> Result<(), GuestError> {
+        let request = Request::ResizeTty { command_id: command_id.to_owned(), size };
+        self.done(&request, quick("resizing a terminal", Retry::SameInstance)).await
     }
 
     /// Nothing from `offset` on may be dropped.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::error::ApiError;
 use crate::api::signal;
-use crate::core::{CommandInfo, CommandState, Exit, ExitStatus, OnDisconnect};
+use crate::core::{CommandInfo, CommandState, Exit, ExitStatus, OnDisconnect, TtySize, Usage};
 
 /// One command without its output.
 pub(super) fn view(session_id: &str, info: &CommandInfo) -> Map<String, Value> {
@@ -32,6 +32,8 @@ pub(super) fn view(session_id: &str, info: &CommandInfo) -> Map<String, Value> {
     put("stdin_offset", json!(info.stdin_offset));
     put("idempotency_key", json!(Some(&info.idempotency_key).filter(|key| !key.is_empty())));
     put("on_disconnect", json!(on_disconnect(info.on_disconnect)));
+    put("tty", tty(info.tty));
+    put("usage", usage(info.usage));
     let exit = match &info.state {
         CommandState::Exited(exit) => Some(exit),
         _ => None,
@@ -58,6 +60,30 @@ pub(super) fn exit_view(exit: Option<&Exit>) -> Map<String, Value> {
     put("core_dumped", json!(exit.is_some_and(|exit| exit.core_dumped)));
     put("timed_out", json!(exit.is_some_and(|exit| exit.timed_out)));
     put("oom_killed", json!(exit.is_some_and(|exit| exit.oom_killed)));
+    view
+}
+
+/// A terminal's size; null without one.
+pub(super) fn tty(size: Option<TtySize>) -> Value {
+    size.map_or(Value::Null, |size| json!({"rows": size.rows, "cols": size.cols}))
+}
+
+/// What a tree has used; null where the guest's kernel does not count.
+pub(super) fn usage(usage: Usage) -> Value {
+    json!({
+        "cpu_user_ms": usage.cpu_user_us.map(|us| us / 1000),
+        "cpu_system_ms": usage.cpu_system_us.map(|us| us / 1000),
+        "memory_peak_bytes": usage.memory_peak_bytes,
+    })
+}
+
+/// How a command stands at its exit: the fields of an `exit` event.
+pub(super) fn end_view(info: &CommandInfo, exit: &Exit) -> Map<String, Value> {
+    let mut view = exit_view(Some(exit));
+    view.insert("output_bytes".to_owned(), json!(info.output_end));
+    view.insert("held_open".to_owned(), json!(info.held_open));
+    view.insert("duration_ms".to_owned(), json!(info.duration_us / 1000));
+    view.insert("usage".to_owned(), usage(info.usage));
     view
 }
 

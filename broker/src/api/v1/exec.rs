@@ -77,5 +77,7 @@ fn common(session_id: &str, info: &CommandInfo, background: bool) -> Map<String,
     put("held_open", json!(info.held_open));
     put("duration_ms", json!(command_view::duration_ms(info)));
     put("output_bytes", json!(info.output_end));
+    put("tty", command_view::tty(info.tty));
+    put("usage", command_view::usage(info.usage));
     view
 }

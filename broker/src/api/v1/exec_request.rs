@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde_json::Value;
 
+use super::process_setup;
 use crate::api::error::ApiError;
 use crate::api::fields::Fields;
 use crate::core::{ExecRequest, OnDisconnect, Program};
@@ -37,8 +37,9 @@ pub(super) struct Asked {
 }
 
 pub(super) fn parse(mut fields: Fields) -> Result<Asked, ApiError> {
-    refuse_terminal(&mut fields)?;
     let mut request = ExecRequest::new(program(&mut fields)?);
+    request.tty = process_setup::tty(&mut fields)?;
+    request.setup = process_setup::parse(&mut fields)?;
     let background = fields.flag("background")?.unwrap_or(false);
     request.cwd = not_empty(&mut fields, "cwd")?;
     request.user = not_empty(&mut fields, "user")?;
@@ -62,31 +63,32 @@ pub(super) fn parse(mut fields: Fields) -> Result<Asked, ApiError> {
     Ok(Asked { request, background, output_cap })
 }
 
-/// Exactly one of `command` and `argv`.
+/// Exactly one of `command` and `argv`; of a login shell these are its arguments,
+/// and it may have none.
 fn program(fields: &mut Fields) -> Result<Program, ApiError> {
+    let login = fields.flag("login_shell")?.unwrap_or(false);
     match (fields.text("command")?, fields.texts("argv")?) {
         (Some(_), Some(_)) => Err(fields.invalid("argv", "give either command or argv, not both")),
+        (None, None) if login => Ok(Program::LoginShell(Vec::new())),
         (None, None) => {
             Err(fields.invalid("command", "is missing (a string for sh -c, or argv as an array)"))
         }
         (Some(command), None) if command.trim().is_empty() => {
             Err(fields.invalid("command", "must not be empty"))
         }
+        (Some(command), None) if login => {
+            Ok(Program::LoginShell(vec![Bytes::from_static(b"-c"), Bytes::from(command)]))
+        }
         (Some(command), None) => Ok(Program::Shell(command)),
+        (None, Some(argv)) if login => {
+            Ok(Program::LoginShell(argv.into_iter().map(Bytes::from).collect()))
+        }
         (None, Some(argv)) => match argv.first() {
             Some(program) if !program.is_empty() => {
                 Ok(Program::Argv(argv.into_iter().map(Bytes::from).collect()))
             }
             _ => Err(fields.invalid("argv", "must begin with the name of a program")),
         },
-    }
-}
-
-/// `tty: false` is what happens anyway; anything else would be a promise.
-fn refuse_terminal(fields: &mut Fields) -> Result<(), ApiError> {
-    match fields.take("tty") {
-        None | Some(Value::Bool(false)) => Ok(()),
-        Some(_) => Err(fields.invalid("tty", "terminals are not supported yet: leave it out")),
     }
 }
 
@@ -137,6 +139,7 @@ fn millis(fields: &mut Fields, name: &str) -> Result<Option<Duration>, ApiError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::TtySize;
 
     fn read(json: &str) -> Result<Asked, ApiError> {
         parse(Fields::parse(&Bytes::from(json.to_owned())).unwrap())
@@ -146,7 +149,7 @@ mod tests {
     fn everything_that_can_be_asked() {
         let asked = read(
             r#"{"argv":["cat","-"],"cwd":"/","env":{"A":"b"},"user":"user:1","timeout_ms":5,"background":true,
-                "tty":false,"stdin":"aGk=","stdin_encoding":"base64","stdin_open":true,"idempotency_key":"k",
+                "tty":{"rows":2,"cols":3},"umask":"077","stdin":"aGk=","stdin_encoding":"base64","stdin_open":true,"idempotency_key":"k",
                 "on_disconnect":"keep","lossless":true,"max_output_bytes":7,"kill_grace_ms":9,"other":[]}"#,
         )
         .unwrap();
@@ -154,9 +157,20 @@ mod tests {
         assert_eq!(request.program, Program::Argv(vec!["cat".into(), "-".into()]));
         assert_eq!(request.timeout, Some(Duration::from_millis(5)));
         assert_eq!(request.stdin.as_ref(), b"hi");
+        assert_eq!(request.tty, Some(TtySize { rows: 2, cols: 3 }));
+        assert_eq!(request.setup.umask, Some(0o77));
         assert_eq!(request.on_disconnect, Some(OnDisconnect::Keep));
         assert!(asked.background && request.stdin_open && request.lossless);
         assert_eq!(asked.output_cap, 7);
+    }
+
+    #[test]
+    fn a_login_shell_has_arguments_or_none() {
+        let program = |json| read(json).unwrap().request.program;
+        assert_eq!(program(r#"{"login_shell":true}"#), Program::LoginShell(Vec::new()));
+        let line = Program::LoginShell(vec!["-c".into(), "id".into()]);
+        assert_eq!(program(r#"{"login_shell":true,"command":"id"}"#), line);
+        assert_eq!(program(r#"{"login_shell":true,"argv":["-c","id"]}"#), line);
     }
 
     #[test]
@@ -179,8 +193,9 @@ mod tests {
             (r#"{"argv":[]}"#, "argv"),
             (r#"{"argv":[""]}"#, "argv"),
             (r#"{"argv":"ls"}"#, "argv"),
-            (r#"{"command":"a","tty":{"rows":24,"cols":80}}"#, "tty"),
-            (r#"{"command":"a","tty":true}"#, "tty"),
+            (r#"{"command":"a","tty":"yes"}"#, "tty"),
+            (r#"{"command":"a","login_shell":"yes"}"#, "login_shell"),
+            (r#"{"command":"","login_shell":true}"#, "command"),
             (r#"{"command":"a","timeout_ms":0}"#, "timeout_ms"),
             (r#"{"command":"a","timeout_ms":-5}"#, "timeout_ms"),
             (r#"{"command":"a","timeout_ms":"5"}"#, "timeout_ms"),

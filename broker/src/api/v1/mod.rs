@@ -13,12 +13,16 @@ pub(super) mod list_commands;
 pub(super) mod list_sessions;
 pub(super) mod output;
 pub(super) mod put_file;
+pub(super) mod resize;
+pub(super) mod resize_session;
 pub(super) mod stdin;
 pub(super) mod stream;
 pub(super) mod upload;
+pub(super) mod wait;
 
 mod command_view;
 mod exec_request;
 mod file_body;
 mod output_view;
+mod process_setup;
 mod session_view;

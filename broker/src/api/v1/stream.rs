@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::stream;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::Instant;
 
-use super::command_view::exit_view;
+use super::command_view;
 use crate::api::error::ApiError;
 use crate::api::extract::{Params, Query, parse_number};
 use crate::api::sse::Encoder;
@@ -256,10 +256,7 @@ impl Events {
         let id = Some(self.follower.next_offset());
         match &info.state {
             CommandState::Exited(exit) => {
-                let mut view = exit_view(Some(exit));
-                view.insert("output_bytes".to_owned(), json!(info.output_end));
-                view.insert("held_open".to_owned(), json!(info.held_open));
-                view.insert("duration_ms".to_owned(), json!(info.duration_us / 1000));
+                let view = command_view::end_view(info, exit);
                 self.encoder.event("exit", id, Value::Object(view));
             }
             CommandState::Failed(error) => {
