@@ -7,9 +7,10 @@
 //! ```
 //!
 //! [`Rig`] makes sessions, [`Session`] and [`Command`] speak the native API,
-//! [`raw`] speaks the agent's protocol, [`fake`] is an agent that lies. The
-//! broker is a separate process, so that its memory can be measured and its
-//! sandboxes end when the tests do, however they do: its stdin is a lifeline.
+//! [`raw`] speaks the agent's protocol, [`fake`] is an agent that lies, [`fault`]
+//! is a bad link. The broker is a separate process, so that its memory can be
+//! measured and its sandboxes end when the tests do, however they do: its stdin
+//! is a lifeline.
 //!
 //! Everything here panics when the rig itself does not work, since then the
 //! test has failed. What a test asks about comes back as a value.
@@ -21,6 +22,7 @@ pub mod broker;
 pub mod command;
 pub mod events;
 pub mod fake;
+pub mod fault;
 pub mod http;
 pub mod keep;
 pub mod layout;

@@ -17,6 +17,15 @@ impl Random {
         Self(seed | 1)
     }
 
+    /// From a number, whichever; neighbours give nothing alike.
+    pub fn seeded(seed: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..8 {
+            random.number();
+        }
+        random
+    }
+
     /// Any number.
     pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
