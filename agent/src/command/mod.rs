@@ -7,14 +7,17 @@
 //!                     life (pidfd, timeout) ─────► exited ─────► closed   readers
 //! ```
 
+mod capabilities;
 mod cgroup;
 mod commands;
+mod failure;
 mod kill;
 mod life;
 mod prepare;
 mod pump;
 mod record;
 mod session;
+mod setup;
 mod spawner;
 mod start;
 mod stdin;

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postern_proto::limits::{MAX_EXEC_STRINGS, MAX_ID};
-use postern_proto::{Code, Error, Exec, SpawnStage};
+use postern_proto::{CgroupLimits, Code, Error, Exec, SpawnStage};
 
 use super::life::{KILL_GRACE, Timeout};
 use super::session::Session;
+use super::setup;
 use crate::files::{User, UserError};
+use crate::sys::setup::Setup;
 
 /// A command that can be started.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub struct Prepared {
     pub(super) env: Vec<CString>,
     pub(super) cwd: CString,
     pub(super) user: User,
+    pub(super) setup: Setup,
+    pub(super) limits: CgroupLimits,
     pub(super) stdin: Bytes,
     pub(super) stdin_open: bool,
     pub(super) timeout: Timeout,
@@ -78,6 +82,8 @@ pub fn prepare(session: &Session, exec: &Exec) -> Result<Prepared, Error> {
         cwd: c_string("cwd", cwd.as_bytes().to_vec())
             .map_err(|e| e.with_stage(SpawnStage::BadCwd))?,
         user,
+        setup: setup::setup(exec)?,
+        limits: setup::limits(&exec.limits)?,
         stdin: exec.stdin.clone(),
         stdin_open: exec.stdin_open,
         timeout: Timeout {

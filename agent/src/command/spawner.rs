@@ -55,6 +55,8 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Spawner {
     threads: Vec<Thread>,
+    /// The agent has an oom_score_adj of its own, which is not for commands.
+    reset_oom: bool,
     started: Cell<u64>,
     finished: Cell<u64>,
     done: Notify,
@@ -84,25 +86,26 @@ impl Spawner {
     /// Starts the threads and moves each into the workload's namespaces.
     pub(super) fn new(namespaces: Namespaces, reset_oom: bool) -> io::Result<Self> {
         let namespaces = Arc::new(namespaces);
-        let proc_dir = reset_oom.then(|| File::open("/proc")).transpose()?.map(Arc::new);
+        let proc_dir = Arc::new(File::open("/proc")?);
         let mut threads = Vec::new();
         for _ in 0..SPAWNERS {
             let (jobs, queue) = mpsc::channel();
             let namespaces = Arc::clone(&namespaces);
-            let proc_dir = proc_dir.clone();
+            let proc_dir = Arc::clone(&proc_dir);
             let (ready, entered) = mpsc::channel();
             std::thread::Builder::new().stack_size(THREAD_STACK).spawn(move || {
                 let result = enter(&namespaces);
                 let failed = result.is_err();
                 let _ = ready.send(result);
                 if !failed {
-                    serve(&queue, proc_dir.as_deref());
+                    serve(&queue, &proc_dir);
                 }
             })?;
             entered.recv().map_err(|_| io::Error::other("a spawner died at its start"))??;
             threads.push(Thread { jobs, busy: Rc::default() });
         }
-        Ok(Self { threads, started: Cell::new(0), finished: Cell::new(0), done: Notify::new() })
+        let (started, finished) = <(Cell<u64>, Cell<u64>)>::default();
+        Ok(Self { threads, reset_oom, started, finished, done: Notify::new() })
     }
 
     /// Waits until the starts that are under way now are through.
@@ -135,7 +138,10 @@ impl Spawner {
         result
     }
 
-    async fn hand_over(&self, plan: Plan, stuck: impl Fn()) -> Result<Spawned, SpawnError> {
+    async fn hand_over(&self, mut plan: Plan, stuck: impl Fn()) -> Result<Spawned, SpawnError> {
+        if self.reset_oom {
+            plan.setup.oom_score_adj.get_or_insert(0);
+        }
         let failed = |errno| SpawnError { step: Step::Clone, errno };
         let slot = Arc::new(PidfdSlot::default());
         let (done, mut result) = oneshot::channel();
@@ -176,10 +182,10 @@ fn enter(namespaces: &Namespaces) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(queue: &mpsc::Receiver<Job>, proc_dir: Option<&File>) {
+fn serve(queue: &mpsc::Receiver<Job>, proc_dir: &File) {
     let mut stack = ChildStack::default();
     while let Ok(job) = queue.recv() {
-        let result = spawn(&job.plan, &mut stack, &job.slot, proc_dir.map(AsFd::as_fd));
+        let result = spawn(&job.plan, &mut stack, &job.slot, proc_dir.as_fd());
         // The child's ends of the pipes first: whoever hears of the process may
         // look at once whether somebody still holds them.
         drop(job.plan);

@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
@@ -14,12 +13,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
 use super::commands::Commands;
+use super::failure::{limit_error, spawn_error};
 use super::life;
 use super::prepare::Prepared;
 use super::pump::ReadFromChild;
 use super::record::Command;
 use super::stdin::WriteToChild;
-use crate::sys::spawn::{Plan, SpawnError, Step};
+use crate::sys::spawn::Plan;
 use crate::sys::watch::watch_or_return;
 
 /// The agent's ends of a command's pipes.
@@ -83,6 +83,7 @@ async fn try_start(
         uid: prepared.user.uid,
         gid: prepared.user.gid,
         groups: prepared.user.groups,
+        setup: prepared.setup,
         cgroup: cgroup.as_ref().map(super::cgroup::Cgroup::fd),
     };
     let program = command.info().argv.first().cloned().unwrap_or_default();
@@ -142,48 +143,4 @@ fn pipes(commands: &Commands, wants_stdin: bool) -> Result<(Ends, [Arc<OwnedFd>;
 fn nonblocking(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok(fd)
-}
-
-fn limit_error(doing: &str, errno: Errno) -> Error {
-    Error::new(Code::ResourceExhausted, format!("{doing}: {}", errno.desc()))
-        .with_errno(errno as i32)
-        .with_stage(SpawnStage::ResourceLimit)
-}
-
-/// What a failed step means to the caller.
-fn spawn_error(e: SpawnError, program: &Bytes, cwd: &str) -> Error {
-    let program = String::from_utf8_lossy(program);
-    let why = e.errno.desc();
-    let (code, stage, message) = match (e.step, e.errno) {
-        (_, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE) => (
-            Code::ResourceExhausted,
-            SpawnStage::ResourceLimit,
-            format!("starting {program}: {why}"),
-        ),
-        (Step::Cwd, _) => {
-            (Code::InvalidArgument, SpawnStage::BadCwd, format!("entering {cwd}: {why}"))
-        }
-        (Step::Exec, Errno::ENOENT | Errno::ENOTDIR) => {
-            (Code::InvalidArgument, SpawnStage::NotFound, format!("{program}: no such program"))
-        }
-        (Step::Exec, Errno::E2BIG) => {
-            (Code::InvalidArgument, SpawnStage::BadArguments, format!("starting {program}: {why}"))
-        }
-        (Step::Exec, _) => (
-            Code::InvalidArgument,
-            SpawnStage::NotExecutable,
-            format!("{program} cannot be executed: {why}"),
-        ),
-        (Step::Credentials, _) => (
-            Code::PermissionDenied,
-            SpawnStage::Credentials,
-            format!("taking on the user's identity for {program}: {why}"),
-        ),
-        (Step::Clone | Step::Setup | Step::Stdio, _) => (
-            Code::Internal,
-            SpawnStage::ProcessSetup,
-            format!("starting {program} ({:?}): {why}", e.step),
-        ),
-    };
-    Error::new(code, message).with_stage(stage).with_errno(e.errno as i32)
 }

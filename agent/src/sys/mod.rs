@@ -10,6 +10,7 @@ pub mod clone;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod setup;
 pub mod spawn;
 pub mod watch;
 

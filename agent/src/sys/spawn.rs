@@ -3,7 +3,7 @@
 //! Everything that can fail for a reason of the caller's, or that allocates, is
 //! done before: between clone and exec the child only makes system calls.
 
-use std::ffi::{CString, c_char, c_int, c_long};
+use std::ffi::{CString, c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use nix::errno::Errno;
 
 use super::clone::{ChildStack, PidfdSlot, vfork_into};
+use super::setup::{self, RawSetup, Setup, Steps};
 
 /// A program to start, every part checked and in the form that execve(2) takes.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Plan {
     pub gid: u32,
     /// See `uid`.
     pub groups: Vec<u32>,
+    /// Limits, rights and the like.
+    pub setup: Setup,
     /// A cgroup v2 directory to be born in.
     pub cgroup: Option<Arc<OwnedFd>>,
 }
@@ -53,16 +56,46 @@ pub struct Spawned {
 pub enum Step {
     /// clone3(2) itself.
     Clone = 0,
-    /// Its own session, signals, oom_score_adj, umask.
+    /// Its own session, umask(2).
     Setup = 1,
+    /// oom_score_adj, proc(5).
+    OomScoreAdj = 2,
+    /// setpriority(2).
+    Nice = 3,
     /// dup3(2) of its stdio.
-    Stdio = 2,
+    Stdio = 4,
+    /// prlimit(2).
+    Rlimits = 5,
+    /// Bounding, effective, permitted, inheritable and ambient set.
+    Capabilities = 6,
     /// setgroups(2), setresgid(2), setresuid(2).
-    Credentials = 3,
+    Credentials = 7,
+    /// prctl(2).
+    NoNewPrivs = 8,
     /// chdir(2).
-    Cwd = 4,
+    Cwd = 9,
     /// execve(2).
-    Exec = 5,
+    Exec = 10,
+}
+
+impl Step {
+    /// As a child noted it.
+    fn noted(number: u32) -> Self {
+        const ALL: [Step; 11] = [
+            Step::Clone,
+            Step::Setup,
+            Step::OomScoreAdj,
+            Step::Nice,
+            Step::Stdio,
+            Step::Rlimits,
+            Step::Capabilities,
+            Step::Credentials,
+            Step::NoNewPrivs,
+            Step::Cwd,
+            Step::Exec,
+        ];
+        ALL.into_iter().find(|step| *step as u32 == number).unwrap_or(Self::Setup)
+    }
 }
 
 /// A start that failed.
@@ -87,7 +120,7 @@ struct Context {
     groups: *const u32,
     group_count: usize,
     switch_user: bool,
-    oom_reset: RawFd,
+    setup: RawSetup,
     pid: AtomicI32,
     step: AtomicU32,
     errno: AtomicI32,
@@ -100,13 +133,12 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 /// Starts the plan's program. Blocks until the child has reached execve(2) or
 /// failed; `slot` lets another thread end one that does neither.
 ///
-/// `proc_dir` is the agent's own /proc, given when the agent's oom_score_adj
-/// must be undone in the child.
+/// `proc_dir` is the agent's own /proc, for the child's oom_score_adj.
 pub fn spawn(
     plan: &Plan,
     stack: &mut ChildStack,
     slot: &PidfdSlot,
-    proc_dir: Option<BorrowedFd<'_>>,
+    proc_dir: BorrowedFd<'_>,
 ) -> Result<Spawned, SpawnError> {
     let programs = pointers(&plan.programs);
     let argv = pointers(&plan.argv);
@@ -122,7 +154,7 @@ pub fn spawn(
         groups: plan.groups.as_ptr(),
         group_count: plan.groups.len(),
         switch_user: plan.uid != 0 || plan.gid != 0 || plan.groups.iter().any(|g| *g != 0),
-        oom_reset: proc_dir.map_or(-1, |fd| fd.as_raw_fd()),
+        setup: RawSetup::new(&plan.setup, plan.uid, proc_dir.as_raw_fd()),
         pid: AtomicI32::new(0),
         step: AtomicU32::new(Step::Setup as u32),
         errno: AtomicI32::new(0),
@@ -140,15 +172,8 @@ pub fn spawn(
     }
     // The child is dead or dying: reap it here, nobody else knows of it.
     let _ = super::pidfd::wait(&pidfd);
-    let step = match step {
-        2 => Step::Stdio,
-        3 => Step::Credentials,
-        4 => Step::Cwd,
-        5 => Step::Exec,
-        _ => Step::Setup,
-    };
     let errno = if errno == 0 { Errno::EINTR } else { Errno::from_raw(errno) };
-    Err(SpawnError { step, errno })
+    Err(SpawnError { step: Step::noted(step), errno })
 }
 
 /// The child. Raw system calls only: see [`vfork_into`].
@@ -173,48 +198,32 @@ unsafe extern "C" fn child(context: *const Context) -> ! {
 
 /// Everything before execve(2); 0 or the errno, the step being noted.
 fn prepare(context: &Context) -> c_int {
-    let at = |step: Step| context.step.store(step as u32, Ordering::Release);
-    let mut errno = 0;
-    let mut run = |number: c_long, a: usize, b: usize, c: usize| {
-        if errno != 0 {
-            return -1;
-        }
-        // SAFETY: each call below passes what its number takes.
-        let result = unsafe { libc::syscall(number, a, b, c) };
-        if result < 0 {
-            // Shared with the parent's thread, which is suspended.
-            errno = Errno::last_raw();
-        }
-        result
-    };
-    let pid = run(libc::SYS_getpid, 0, 0, 0);
+    let mut steps = Steps::new(&context.step);
+    let pid = steps.run(libc::SYS_getpid, []);
     context.pid.store(pid as i32, Ordering::Release);
-    run(libc::SYS_setsid, 0, 0, 0);
-    run(libc::SYS_umask, 0o022, 0, 0);
-    if context.oom_reset >= 0 {
-        let path = c"self/oom_score_adj".as_ptr() as usize;
-        let dir = context.oom_reset as usize;
-        let fd = run(libc::SYS_openat, dir, path, (libc::O_WRONLY | libc::O_CLOEXEC) as usize);
-        run(libc::SYS_write, fd as usize, c"0".as_ptr() as usize, 1);
-    }
-    at(Step::Stdio);
+    steps.run(libc::SYS_setsid, []);
+    setup::of_the_process(&mut steps, &context.setup);
+    steps.at(Step::Stdio);
     for (target, source) in context.stdio.iter().enumerate() {
-        run(libc::SYS_dup3, *source as usize, target, 0);
+        steps.run(libc::SYS_dup3, [*source as usize, target, 0]);
     }
     // Nothing of the agent's crosses execve(2), whatever a library forgot.
     let cloexec = libc::CLOSE_RANGE_CLOEXEC as usize;
-    run(libc::SYS_close_range, 3, u32::MAX as usize, cloexec);
-    at(Step::Credentials);
+    steps.run(libc::SYS_close_range, [3, u32::MAX as usize, cloexec]);
+    setup::limits(&mut steps, &context.setup);
+    setup::bounding(&mut steps, &context.setup);
     // The agent itself is root without supplementary groups.
-    let (gid, uid) = (context.gid as usize, context.uid as usize);
     if context.switch_user {
-        run(libc::SYS_setgroups, context.group_count, context.groups as usize, 0);
-        run(libc::SYS_setresgid, gid, gid, gid);
-        run(libc::SYS_setresuid, uid, uid, uid);
+        steps.at(Step::Credentials);
+        let (gid, uid) = (context.gid as usize, context.uid as usize);
+        steps.run(libc::SYS_setgroups, [context.group_count, context.groups as usize]);
+        steps.run(libc::SYS_setresgid, [gid, gid, gid]);
+        steps.run(libc::SYS_setresuid, [uid, uid, uid]);
     }
-    at(Step::Cwd);
-    run(libc::SYS_chdir, context.cwd as usize, 0, 0);
-    errno
+    setup::rights(&mut steps, &context.setup);
+    steps.at(Step::Cwd);
+    steps.run(libc::SYS_chdir, [context.cwd as usize]);
+    steps.errno()
 }
 
 /// Tries each program; the errno of the failure that says most.
