@@ -7,7 +7,7 @@ use postern_agent::boot::{self, SandboxArgs};
 
 const USAGE: &str = "\
 usage: postern-agent                              as PID 1 of a microVM
-       postern-agent --sandbox --dir DIR [--root-mb N] [--hostname NAME]
+       postern-agent --sandbox --dir DIR [--root-mb N] [--hostname NAME] [--cgroups on|off]
        postern-agent --version";
 
 /// What the command line asks for.
@@ -62,6 +62,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, String> {
             "--dir" => sandbox.dir = value.into(),
             "--root-mb" => sandbox.root_mb = Some(number()?),
             "--hostname" => sandbox.hostname = text,
+            "--cgroups" => sandbox.no_cgroups = text == "off",
             // A process sandbox has the host's memory; the option is taken so
             // that one driver can start both kinds.
             "--memory-mb" => drop(number()?),

@@ -106,7 +106,8 @@ fn boot(place: Place, console: Console) -> io::Result<Guest> {
         Place::Machine => (crate::sys::net::vsock_listener(params.port)?, None),
         Place::Sandbox { listener, cgroup, .. } => (listener, cgroup),
     };
-    let cgroups = Cgroups::make(is_machine, cgroup, console);
+    let wanted = !params.no_cgroups;
+    let cgroups = wanted.then(|| Cgroups::make(is_machine, cgroup, console)).flatten();
     params.apply(console);
     let reset_oom = is_machine && roots::spare_from_oom(console);
     if let Err(errno) = crate::sys::net::loopback_up() {

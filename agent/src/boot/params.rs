@@ -22,6 +22,8 @@ pub struct SandboxArgs {
     pub root_mb: Option<u64>,
     /// The host name.
     pub hostname: String,
+    /// Commands get no cgroups, as on a kernel without them.
+    pub no_cgroups: bool,
 }
 
 /// The settings of this boot.
@@ -30,6 +32,7 @@ pub(super) struct Params {
     pub(super) port: u32,
     pub(super) doorbell: Option<u32>,
     pub(super) root_bytes: u64,
+    pub(super) no_cgroups: bool,
     hostname: String,
 }
 
@@ -39,11 +42,13 @@ impl Params {
             port: AGENT_PORT,
             doorbell: None,
             root_bytes: DEFAULT_ROOT_BYTES,
+            no_cgroups: false,
             hostname: String::new(),
         };
         match place {
             Place::Machine => params.parse(&std::fs::read_to_string("/proc/cmdline")?),
             Place::Sandbox { args, .. } => {
+                params.no_cgroups = args.no_cgroups;
                 params.root_bytes = args.root_mb.unwrap_or(0) << 20;
                 params.hostname.clone_from(&args.hostname);
             }
@@ -65,6 +70,7 @@ impl Params {
                 "port" => self.port = value.parse().unwrap_or(self.port),
                 "doorbell" => self.doorbell = value.parse().ok(),
                 "root_mb" => self.root_bytes = value.parse::<u64>().map_or(0, |mb| mb << 20),
+                "cgroups" => self.no_cgroups = value == "off",
                 "hostname" => value.clone_into(&mut self.hostname),
                 _ => {}
             }
@@ -84,8 +90,11 @@ mod tests {
 
     #[test]
     fn words_of_others_are_left_alone() {
-        let mut params = Params { port: 1, doorbell: None, root_bytes: 0, hostname: String::new() };
+        let (doorbell, hostname) = (None, String::new());
+        let mut params = Params { port: 1, doorbell, root_bytes: 0, no_cgroups: false, hostname };
         params.parse("quiet postern.port=7 postern.port=x postern.doorbell=9 root=/dev/vda\n");
-        assert_eq!((params.port, params.doorbell), (7, Some(9)));
+        assert_eq!((params.port, params.doorbell, params.no_cgroups), (7, Some(9), false));
+        params.parse("postern.cgroups=off");
+        assert!(params.no_cgroups);
     }
 }

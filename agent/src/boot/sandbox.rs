@@ -49,7 +49,7 @@ pub fn enter(args: SandboxArgs) -> io::Result<()> {
     let listener = listen(&socket).map_err(doing(format!("listening on {}", socket.display())))?;
     let root = args.dir.join("root");
     fs::create_dir_all(&root).map_err(doing(format!("making {}", root.display())))?;
-    let cgroup = HostCgroup::make(&args.dir);
+    let cgroup = if args.no_cgroups { None } else { HostCgroup::make(&args.dir) };
     let (go, wait_for_go) = UnixStream::pair()?;
     let flags = NAMESPACES.into_iter().fold(CloneFlags::empty(), |all, flag| all | flag);
     let forked = fork_into(flags).map_err(|e| doing("making the namespaces".into())(e.into()))?;

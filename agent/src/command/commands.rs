@@ -64,6 +64,11 @@ impl Commands {
         self.cgroups.is_available()
     }
 
+    /// What the kernel counts and limits for each command; see cgroups(7).
+    pub fn controllers(&self) -> &[String] {
+        self.cgroups.controllers()
+    }
+
     /// A command came to its final state. Its waiters are awake already; whoever
     /// hears of this goes behind them.
     pub(super) fn ended(&self, command: &Rc<Command>) {

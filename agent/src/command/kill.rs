@@ -10,6 +10,7 @@ use postern_proto::{Code, Error, SignalScope};
 use super::cgroup::Cgroup;
 use super::commands::Commands;
 use super::record::Command;
+use super::walk::Walk;
 
 /// Freezing waits for processes to leave the kernel; one that cannot (disk
 /// sleep) must not hold up the signal for the others.
@@ -17,6 +18,23 @@ const FREEZE_DEADLINE: Duration = Duration::from_millis(100);
 
 /// How often the frozen state is looked at.
 const FREEZE_STEP: Duration = Duration::from_millis(1);
+
+/// A frozen tree, which must not stay so: whoever asked for the signal may go
+/// away while it is being frozen.
+struct Frozen<'a>(&'a Cgroup);
+
+impl<'a> Frozen<'a> {
+    fn freeze(cgroup: &'a Cgroup) -> Result<Self, Errno> {
+        cgroup.freeze(true).map(|()| Self(cgroup))
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        // It fails only for a cgroup that is gone.
+        let _ = self.0.freeze(false);
+    }
+}
 
 /// Sends `signal` and tells whether a process was there to take it.
 pub async fn signal(
@@ -101,7 +119,7 @@ async fn to_tree(
             // It never ran, or its tree is over and the cgroup given back.
             return Ok(false);
         }
-        return delivered(to_group(command, number));
+        return delivered(Walk::of(command).signal(signal).await);
     };
     delivered(in_cgroup(&cgroup, signal, number).await)
 }
@@ -114,14 +132,12 @@ async fn in_cgroup(cgroup: &Cgroup, signal: i32, number: Option<i32>) -> Result<
         return cgroup.kill();
     }
     // Frozen, nobody forks past the signal.
-    cgroup.freeze(true)?;
+    let _frozen = Frozen::freeze(cgroup)?;
     let deadline = tokio::time::Instant::now() + FREEZE_DEADLINE;
     while !cgroup.is_frozen() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(FREEZE_STEP).await;
     }
-    let result = cgroup.pids().and_then(|pids| each(&pids, number));
-    cgroup.freeze(false)?;
-    result
+    cgroup.pids().and_then(|pids| each(&pids, number))
 }
 
 fn each(pids: &[i32], number: Option<i32>) -> Result<(), Errno> {

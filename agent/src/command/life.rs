@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use postern_proto::{Exit, ExitStatus, SignalScope};
+use postern_proto::{Exit, ExitStatus, SignalScope, Usage};
 use tokio::io::unix::AsyncFd;
 use tokio::time::Instant;
 
@@ -12,9 +12,16 @@ use super::commands::Commands;
 use super::kill;
 use super::pump::ReadFromChild;
 use super::record::Command;
+use crate::sys::pidfd::Status;
 
 /// Between TERM and KILL when a command's time is over.
 pub(super) const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// A command that is over sooner is told with what the kernel counted for its
+/// first process and those that this waited for: that comes with its status,
+/// while asking its cgroup costs as much as a part of its start. Once the cgroup
+/// is given back the figures are those of the whole tree.
+const SHORT: Duration = Duration::from_millis(10);
 
 /// When a command has to be over, and how long it has to tidy up then.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +43,7 @@ impl Life {
         self.until_dead(&commands, &command).await;
         let status = crate::sys::pidfd::wait(self.pidfd.get_ref());
         command.dead.set(true);
+        command.used.set(usage(&command, status.as_ref().ok()));
         // Kept commands must not keep descriptors: each would be copied and
         // closed again by every later start.
         command.pidfd.replace(None);
@@ -102,6 +110,19 @@ impl Life {
             let _ = tokio::time::timeout_at(deadline, changed).await;
         }
         let _ = kill::signal(commands, command, libc::SIGKILL, SignalScope::Tree).await;
+    }
+}
+
+fn usage(command: &Command, status: Option<&Status>) -> Usage {
+    let cgroup = command.cgroup.borrow();
+    match (cgroup.as_ref(), status) {
+        (Some(cgroup), _) if command.age() >= SHORT => cgroup.usage(),
+        (_, Some(status)) => Usage {
+            cpu_user_us: Some(status.cpu_us.0),
+            cpu_system_us: Some(status.cpu_us.1),
+            memory_peak_bytes: None,
+        },
+        (_, None) => Usage::default(),
     }
 }
 

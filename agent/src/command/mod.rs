@@ -13,6 +13,7 @@ mod commands;
 mod failure;
 mod kill;
 mod life;
+mod limits;
 mod prepare;
 mod pump;
 mod record;
@@ -22,6 +23,7 @@ mod spawner;
 mod start;
 mod stdin;
 mod table;
+mod walk;
 
 pub use commands::{Commands, Ended};
 pub use kill::signal;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use postern_proto::limits::MAX_INFO_ARGV;
-use postern_proto::{CommandInfo, CommandState, Exec, Exit, OnDisconnect, OutputStream};
+use postern_proto::{CommandInfo, CommandState, Exec, Exit, OnDisconnect, OutputStream, Usage};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
@@ -49,6 +49,8 @@ pub struct Command {
     pub(super) dead: Cell<bool>,
     pub(super) open_pumps: Cell<u8>,
     pub(super) timed_out: Cell<bool>,
+    /// What it had used when that was last looked at.
+    pub(super) used: Cell<Usage>,
     /// The log's end when the exit was reported.
     exit_end: Cell<Option<u64>>,
     started: Instant,
@@ -105,6 +107,7 @@ impl Command {
             dead: Cell::new(false),
             open_pumps: Cell::new(0),
             timed_out: Cell::new(false),
+            used: Cell::default(),
             exit_end: Cell::new(None),
             started: Instant::now(),
             started_unix_ms: unix_ms(),
@@ -213,10 +216,25 @@ impl Command {
         }
         // One that is being signalled right now is for the next sweep.
         match held.take().map(Rc::try_unwrap) {
-            Some(Ok(cgroup)) => pool.put(cgroup),
+            // The kernel's last word, with what outlived the first process.
+            Some(Ok(cgroup)) => self.used.set(pool.take_back(cgroup)),
             Some(Err(shared)) => *held = Some(shared),
             None => {}
         }
+    }
+
+    /// Of the whole tree. While something of it may run the kernel is asked.
+    fn usage(&self) -> Usage {
+        let cgroup = self.cgroup.borrow();
+        match cgroup.as_ref() {
+            Some(cgroup) if !self.is_final() || !self.is_closed() => cgroup.usage(),
+            _ => self.used.get(),
+        }
+    }
+
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Everything that can be told.
@@ -255,7 +273,7 @@ impl Command {
             stdin_offset: stdin.offset(),
             idempotency_key: self.idempotency_key.clone(),
             on_disconnect: self.on_disconnect,
-            usage: postern_proto::Usage::default(),
+            usage: self.usage(),
             tty: None,
         }
     }

@@ -19,6 +19,7 @@ use super::prepare::Prepared;
 use super::pump::ReadFromChild;
 use super::record::Command;
 use super::stdin::WriteToChild;
+use super::walk;
 use crate::sys::spawn::Plan;
 use crate::sys::watch::watch_or_return;
 
@@ -68,12 +69,15 @@ fn abandon(pidfd: &OwnedFd, e: &std::io::Error) -> Error {
 async fn try_start(
     commands: &Rc<Commands>,
     command: &Rc<Command>,
-    prepared: Prepared,
+    mut prepared: Prepared,
 ) -> Result<(OwnedFd, Ends), Error> {
     let wants_stdin = !prepared.stdin.is_empty() || prepared.stdin_open;
     let (ends, stdio) =
         pipes(commands, wants_stdin).map_err(|e| limit_error("making the pipes", e))?;
-    let cgroup = commands.cgroups.take().map_err(|e| limit_error("making the cgroup", e))?;
+    let cgroup = commands.cgroups.take(&prepared.limits)?;
+    if cgroup.is_none() {
+        prepared.env = walk::marked(prepared.env, &command.id);
+    }
     let plan = Plan {
         programs: prepared.programs,
         argv: prepared.argv,

@@ -12,16 +12,24 @@ pub struct Status {
     pub status: ExitStatus,
     /// CLD_DUMPED.
     pub core_dumped: bool,
+    /// Processor time in programs and in the kernel, microseconds: its own and
+    /// that of the children it waited for.
+    pub cpu_us: (u64, u64),
 }
 
 /// Waits for a child and reaps it. Blocks only while the child lives.
 pub fn wait(pidfd: &OwnedFd) -> Result<Status, Errno> {
     // SAFETY: all zeros is a valid siginfo_t.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: all zeros is a valid rusage.
+    let mut used: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
-        let id = pidfd.as_raw_fd().cast_unsigned();
-        // SAFETY: the kernel writes one siginfo_t.
-        let result = unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, libc::WEXITED) };
+        let (info, used) = (&raw mut info, &raw mut used);
+        let (kind, flags) = (libc::P_PIDFD, libc::WEXITED);
+        // libc's own waitid(2) hides the fifth argument.
+        // SAFETY: the kernel writes one siginfo_t and one rusage.
+        let result =
+            unsafe { libc::syscall(libc::SYS_waitid, kind, pidfd.as_raw_fd(), info, flags, used) };
         match Errno::result(result) {
             Ok(_) => break,
             Err(Errno::EINTR) => {}
@@ -36,7 +44,11 @@ pub fn wait(pidfd: &OwnedFd) -> Result<Status, Errno> {
         libc::CLD_DUMPED => (ExitStatus::Signal(byte), true),
         _ => (ExitStatus::Signal(byte), false),
     };
-    Ok(Status { status, core_dumped })
+    Ok(Status { status, core_dumped, cpu_us: (us(used.ru_utime), us(used.ru_stime)) })
+}
+
+fn us(time: libc::timeval) -> u64 {
+    time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_usec.cast_unsigned()
 }
 
 /// A signal for the process, which cannot be a successor with the same pid.

@@ -160,6 +160,17 @@ pub fn drop_bounding(capability: i32) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// MemTotal and MemAvailable of proc_meminfo(5), bytes; 0 where they cannot be
+/// read.
+pub fn memory() -> (u64, u64) {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib << 10)
+    };
+    (field("MemTotal:").unwrap_or(0), field("MemAvailable:").unwrap_or(0))
+}
+
 /// Every capability that this kernel knows, a bit for each.
 pub fn known_capabilities() -> u64 {
     // SAFETY: takes no memory; EINVAL beyond the last.
