@@ -52,6 +52,11 @@ pub(super) fn spawn_error(e: SpawnError, program: &Bytes, cwd: &str) -> Error {
             SpawnStage::ProcessSetup,
             format!("{} for {program}: {why}", doing(e.step)),
         ),
+        (Step::Terminal, _) => (
+            Code::Internal,
+            SpawnStage::PtySetup,
+            format!("making the terminal that of {program}: {why}"),
+        ),
         (Step::Clone | Step::Setup | Step::Stdio, _) => (
             Code::Internal,
             SpawnStage::ProcessSetup,
@@ -67,6 +72,7 @@ fn field(step: Step) -> Option<&'static str> {
     match step {
         Step::OomScoreAdj => Some("oom_score_adj"),
         Step::Nice => Some("nice"),
+        Step::Terminal => Some("tty"),
         Step::Rlimits => Some("rlimits"),
         Step::Capabilities => Some("capabilities"),
         Step::NoNewPrivs => Some("no_new_privs"),

@@ -34,7 +34,7 @@ pub(super) struct Timeout {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) pidfd: Rc<AsyncFd<OwnedFd>>,
-    pub(super) pumps: [Rc<ReadFromChild>; 2],
+    pub(super) pumps: Vec<Rc<ReadFromChild>>,
     pub(super) timeout: Timeout,
 }
 

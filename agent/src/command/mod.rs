@@ -1,7 +1,7 @@
 //! Commands: one process tree each, with its log, its stdin and its end.
 //!
 //! ```text
-//! Exec ─► prepare ─► spawner thread ─► process ──stdout, stderr──► pump ─► log
+//! Exec ─► prepare ─► spawner thread ─► process ──pipes or terminal─► pump ─► log
 //!                         │                ▲                                │
 //!                         ▼                └── WriteToChild ◄─ stdin        ▼
 //!                     life (pidfd, timeout) ─────► exited ─────► closed   readers
@@ -10,6 +10,7 @@
 mod capabilities;
 mod cgroup;
 mod commands;
+mod ends;
 mod failure;
 mod kill;
 mod life;
@@ -19,10 +20,12 @@ mod pump;
 mod record;
 mod session;
 mod setup;
+mod sink;
 mod spawner;
 mod start;
 mod stdin;
 mod table;
+mod terminal;
 mod walk;
 
 pub use commands::{Commands, Ended};
@@ -32,5 +35,6 @@ pub use record::{Command, READER_GRACE};
 pub use session::Session;
 pub use spawner::Namespaces;
 pub use start::{fail, start};
+pub(crate) use stdin::until_room;
 pub use stdin::{Stdin, StdinError};
 pub use table::{Table, TableError};

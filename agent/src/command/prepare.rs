@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postern_proto::limits::{MAX_EXEC_STRINGS, MAX_ID};
-use postern_proto::{CgroupLimits, Code, Error, Exec, SpawnStage};
+use postern_proto::{CgroupLimits, Code, Error, Exec, SpawnStage, TtySize};
 
 use super::life::{KILL_GRACE, Timeout};
 use super::session::Session;
 use super::setup;
+use super::terminal::check_size;
 use crate::files::{User, UserError};
 use crate::sys::setup::Setup;
 
@@ -24,6 +25,8 @@ pub struct Prepared {
     pub(super) user: User,
     pub(super) setup: Setup,
     pub(super) limits: CgroupLimits,
+    pub(super) tty: Option<TtySize>,
+    pub(super) login: bool,
     pub(super) stdin: Bytes,
     pub(super) stdin_open: bool,
     pub(super) timeout: Timeout,
@@ -34,10 +37,10 @@ pub fn check(exec: &Exec) -> Result<(), Error> {
     if exec.command_id.is_empty() || exec.command_id.len() > MAX_ID {
         return Err(Error::invalid("command_id", format!("it must have 1 to {MAX_ID} bytes")));
     }
-    if exec.tty.is_some() {
-        return Err(Error::invalid("tty", "terminals are not supported yet"));
+    if let Some(size) = exec.tty {
+        check_size("tty", size)?;
     }
-    if exec.argv.first().is_none_or(Bytes::is_empty) {
+    if !exec.login_shell && exec.argv.first().is_none_or(Bytes::is_empty) {
         return Err(bad_arguments("argv", "argv must begin with a program"));
     }
     let strings = exec.argv.iter().map(Bytes::len).sum::<usize>()
@@ -61,7 +64,10 @@ pub fn prepare(session: &Session, exec: &Exec) -> Result<Prepared, Error> {
     check(exec)?;
     let spec = if exec.user.is_empty() { &session.image.user } else { &exec.user };
     let user = session.user_or_default(&exec.user).map_err(|e| user_error(spec, &e))?;
-    let env = session.environment(exec, &user);
+    let mut env = session.environment(exec, &user);
+    if exec.tty.is_some() && !env.iter().any(|(n, _)| n == b"TERM") {
+        env.push((b"TERM".to_vec(), DEFAULT_TERM.to_vec()));
+    }
     let path = env.iter().rev().find(|(n, _)| n == b"PATH").map(|(_, v)| v.clone());
     let cwd = match (exec.cwd.as_str(), session.image.working_dir.as_str()) {
         ("", "") => "/",
@@ -74,16 +80,29 @@ pub fn prepare(session: &Session, exec: &Exec) -> Result<Prepared, Error> {
         );
     }
     let env = env.into_iter().map(|(n, v)| c_string("env", [n, v].join(&b'=')));
-    let argv = exec.argv.iter().map(|a| c_string("argv", a.to_vec()));
+    let mut argv = Vec::new();
+    let programs = match exec.argv.first() {
+        _ if exec.login_shell => {
+            argv.push(login_name(&user.shell)?);
+            login_shells(&user.shell)?
+        }
+        Some(program) => candidates(program, path.as_deref())?,
+        None => Vec::new(),
+    };
+    for argument in &exec.argv {
+        argv.push(c_string("argv", argument.to_vec())?);
+    }
     Ok(Prepared {
-        programs: candidates(&exec.argv[0], path.as_deref())?,
-        argv: argv.collect::<Result<_, _>>()?,
+        programs,
+        argv,
         env: env.collect::<Result<_, _>>()?,
         cwd: c_string("cwd", cwd.as_bytes().to_vec())
             .map_err(|e| e.with_stage(SpawnStage::BadCwd))?,
         user,
         setup: setup::setup(exec)?,
         limits: setup::limits(&exec.limits)?,
+        tty: exec.tty,
+        login: exec.login_shell,
         stdin: exec.stdin.clone(),
         stdin_open: exec.stdin_open,
         timeout: Timeout {
@@ -119,6 +138,20 @@ fn candidates(program: &Bytes, path: Option<&[u8]>) -> Result<Vec<CString>, Erro
         })
         .collect()
 }
+
+/// The user's own, and the one that every image has where that is missing.
+fn login_shells(shell: &str) -> Result<Vec<CString>, Error> {
+    [shell, "/bin/sh"].into_iter().map(|path| c_string("user", path.into())).collect()
+}
+
+/// A shell with a dash before its name reads its profile, as login(1) has it.
+fn login_name(shell: &str) -> Result<CString, Error> {
+    let name = shell.rsplit('/').next().unwrap_or_default();
+    c_string("user", format!("-{name}").into())
+}
+
+/// What a terminal is taken for where nobody says; the ones of today all are.
+const DEFAULT_TERM: &[u8] = b"xterm-256color";
 
 /// Where the environment has none.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -1,4 +1,4 @@
-//! From a process's pipe into its command's log.
+//! From a process's pipe or terminal into its command's log.
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,6 @@ use tokio::io::unix::AsyncFd;
 
 use super::record::Command;
 use crate::sys::net::readable_bytes;
-use crate::sys::watch::watch;
 
 /// The kernel's own pipe size (pipe(7)). A read that fills it says that there
 /// is a flow, and that a larger pipe saves switches between the two processes.
@@ -20,10 +19,14 @@ const DEFAULT_PIPE: usize = 64 << 10;
 /// What a pipe with a flow gets; the limit for unprivileged users too.
 const LARGE_PIPE: i32 = 1 << 20;
 
-/// One of a command's output pipes.
+/// No terminal holds more than this between its two ends: the kernel's buffers
+/// for each are some KiB. What is read beyond was written after the exit.
+const TERMINAL_HOLDS: usize = 64 << 10;
+
+/// One of a command's output pipes, or its terminal.
 #[derive(Debug)]
 pub(super) struct ReadFromChild {
-    pipe: AsyncFd<OwnedFd>,
+    pipe: Rc<AsyncFd<OwnedFd>>,
     stream: OutputStream,
     large: Cell<bool>,
     ended: Cell<bool>,
@@ -31,7 +34,7 @@ pub(super) struct ReadFromChild {
 }
 
 enum Read {
-    /// `short`: fewer than asked for, so nothing is left.
+    /// `short`: fewer than asked for, so nothing is left in a pipe.
     Bytes {
         n: usize,
         short: bool,
@@ -41,15 +44,14 @@ enum Read {
 }
 
 impl ReadFromChild {
-    pub(super) fn new(pipe: OwnedFd, stream: OutputStream) -> std::io::Result<Rc<Self>> {
-        let pipe = watch(pipe, tokio::io::Interest::READABLE)?;
-        Ok(Rc::new(Self {
+    pub(super) fn new(pipe: Rc<AsyncFd<OwnedFd>>, stream: OutputStream) -> Rc<Self> {
+        Rc::new(Self {
             pipe,
             stream,
             large: Cell::new(false),
             ended: Cell::new(false),
             drained: Cell::new(false),
-        }))
+        })
     }
 
     /// Reads until the end of file, which may be long after the exit.
@@ -113,7 +115,11 @@ impl ReadFromChild {
         if self.ended.get() {
             return;
         }
-        let mut left = readable_bytes(self.pipe.get_ref());
+        let mut left = match self.is_terminal() {
+            // It cannot tell: some of it is on its way between the two ends.
+            true => TERMINAL_HOLDS,
+            false => readable_bytes(self.pipe.get_ref()),
+        };
         loop {
             // One read beyond what was there tells whether the pipe has ended.
             match self.read(command, left.max(1) as u64) {
@@ -140,7 +146,8 @@ impl ReadFromChild {
                 log.commit(self.stream, n);
                 drop(log);
                 command.changed.notify_waiters();
-                Read::Bytes { n, short: n < len }
+                // A terminal gives a part of what it has.
+                Read::Bytes { n, short: n < len && !self.is_terminal() }
             }
             Err(Errno::EAGAIN) => Read::Nothing,
             // EIO of a terminal whose last process is gone, and whatever else
@@ -149,8 +156,12 @@ impl ReadFromChild {
         }
     }
 
+    fn is_terminal(&self) -> bool {
+        self.stream == OutputStream::Pty
+    }
+
     fn enlarge(&self, n: usize) {
-        if n >= DEFAULT_PIPE && !self.large.replace(true) {
+        if !self.is_terminal() && n >= DEFAULT_PIPE && !self.large.replace(true) {
             // Without it, it is only slower.
             let _ = fcntl(self.pipe.get_ref(), FcntlArg::F_SETPIPE_SZ(LARGE_PIPE));
         }
@@ -158,6 +169,9 @@ impl ReadFromChild {
 
     fn end(&self, command: &Command) {
         if !self.ended.replace(true) {
+            if self.is_terminal() {
+                command.terminal.close();
+            }
             command.pump_ended();
             command.room.notify_waiters();
         }

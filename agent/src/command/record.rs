@@ -1,6 +1,7 @@
 //! What is known of one command while the agent keeps it.
 
 use std::cell::{Cell, RefCell};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::cgroup::{Cgroup, CgroupPool};
 use super::stdin::Stdin;
+use super::terminal::Terminal;
 use crate::output::{Limits, Log};
 
 /// A lossless reader whose link broke, or that has not come yet, has this long.
@@ -27,17 +29,18 @@ pub struct Command {
     pub(crate) id: String,
     pub(crate) idempotency_key: String,
     on_disconnect: OnDisconnect,
-    argv: Vec<Bytes>,
+    argv: RefCell<Vec<Bytes>>,
     pub(super) cwd: RefCell<String>,
     pub(super) user: RefCell<String>,
     pub(crate) log: RefCell<Log>,
     pub(crate) stdin: RefCell<Stdin>,
+    pub(crate) terminal: Terminal,
     pub(super) state: RefCell<CommandState>,
     /// Output, state or the log's end changed: for readers and waiters.
     pub(crate) changed: Notify,
     /// A reader made room, or the process died: for pumps.
     pub(crate) room: Notify,
-    /// Bytes or the end were given: for the writer to the process.
+    /// Bytes or the end were given, taken, or are not wanted any more.
     pub(crate) stdin_changed: Notify,
     /// In the workload's pid namespace.
     pub(super) pid: Cell<u32>,
@@ -47,7 +50,7 @@ pub struct Command {
     pub(super) cgroup: RefCell<Option<Rc<Cgroup>>>,
     pub(crate) awaited: Cell<u32>,
     pub(super) dead: Cell<bool>,
-    pub(super) open_pumps: Cell<u8>,
+    pub(super) open_pumps: Cell<usize>,
     pub(super) timed_out: Cell<bool>,
     /// What it had used when that was last looked at.
     pub(super) used: Cell<Usage>,
@@ -90,11 +93,12 @@ impl Command {
             id: exec.command_id.clone(),
             idempotency_key: exec.idempotency_key.clone(),
             on_disconnect: exec.on_disconnect,
-            argv: cut_argv(&exec.argv),
+            argv: RefCell::new(cut_argv(&exec.argv)),
             cwd: RefCell::new(exec.cwd.clone()),
             user: RefCell::new(exec.user.clone()),
             log: RefCell::new(log),
-            stdin: RefCell::new(Stdin::new(exec.stdin.clone(), exec.stdin_open)),
+            stdin: RefCell::new(Stdin::new(&exec.stdin, exec.stdin_open)),
+            terminal: Terminal::new(exec.tty),
             state: RefCell::new(CommandState::Starting),
             changed: Notify::new(),
             room: Notify::new(),
@@ -152,7 +156,7 @@ impl Command {
         self.exit_end.set(Some(self.log.borrow().end()));
         self.state.replace(state);
         self.stdin.borrow_mut().close();
-        self.stdin_changed.notify_one();
+        self.stdin_changed.notify_waiters();
         self.close_if_over();
         self.changed.notify_waiters();
     }
@@ -182,6 +186,12 @@ impl Command {
     pub fn resolved(&self, cwd: String, user: &str) {
         self.cwd.replace(cwd);
         self.user.replace(user.to_owned());
+    }
+
+    /// What was made of the arguments that were asked for.
+    pub(super) fn set_argv(&self, argv: &[CString]) {
+        let argv: Vec<_> = argv.iter().map(|a| Bytes::copy_from_slice(a.to_bytes())).collect();
+        self.argv.replace(cut_argv(&argv));
     }
 
     /// Waits until `over` holds; looked at after each change.
@@ -257,7 +267,7 @@ impl Command {
             held_open: state.is_final() && !log.is_closed(),
             closed: log.is_closed(),
             state,
-            argv: self.argv.clone(),
+            argv: self.argv.borrow().clone(),
             cwd: self.cwd.borrow().clone(),
             user: self.user.borrow().clone(),
             started_unix_ms: self.started_unix_ms,
@@ -274,7 +284,7 @@ impl Command {
             idempotency_key: self.idempotency_key.clone(),
             on_disconnect: self.on_disconnect,
             usage: self.usage(),
-            tty: None,
+            tty: self.terminal.size(),
         }
     }
 }

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::sys::clone::{ChildStack, PidfdSlot};
 use crate::sys::process::set_name;
+use crate::sys::pty::Devpts;
 use crate::sys::spawn::{Plan, SpawnError, Spawned, Step, spawn};
 
 /// Two, so that one child stopped on its way to execve(2) does not stop all,
@@ -55,6 +56,8 @@ struct Job {
 #[derive(Debug)]
 pub(super) struct Spawner {
     threads: Vec<Thread>,
+    /// Of the workload.
+    devpts: Option<Devpts>,
     /// The agent has an oom_score_adj of its own, which is not for commands.
     reset_oom: bool,
     started: Cell<u64>,
@@ -88,24 +91,27 @@ impl Spawner {
         let namespaces = Arc::new(namespaces);
         let proc_dir = Arc::new(File::open("/proc")?);
         let mut threads = Vec::new();
+        let mut devpts = None;
         for _ in 0..SPAWNERS {
             let (jobs, queue) = mpsc::channel();
             let namespaces = Arc::clone(&namespaces);
             let proc_dir = Arc::clone(&proc_dir);
             let (ready, entered) = mpsc::channel();
             std::thread::Builder::new().stack_size(THREAD_STACK).spawn(move || {
-                let result = enter(&namespaces);
+                // A workload without a devpts has no terminals, and all the rest.
+                let result = enter(&namespaces).map(|()| Devpts::open().ok());
                 let failed = result.is_err();
                 let _ = ready.send(result);
                 if !failed {
                     serve(&queue, &proc_dir);
                 }
             })?;
-            entered.recv().map_err(|_| io::Error::other("a spawner died at its start"))??;
+            devpts =
+                entered.recv().map_err(|_| io::Error::other("a spawner died at its start"))??;
             threads.push(Thread { jobs, busy: Rc::default() });
         }
         let (started, finished) = <(Cell<u64>, Cell<u64>)>::default();
-        Ok(Self { threads, reset_oom, started, finished, done: Notify::new() })
+        Ok(Self { threads, devpts, reset_oom, started, finished, done: Notify::new() })
     }
 
     /// Waits until the starts that are under way now are through.
@@ -121,6 +127,11 @@ impl Spawner {
                 return;
             }
         }
+    }
+
+    /// Where terminals come from that the workload can name.
+    pub(super) fn devpts(&self) -> Option<&Devpts> {
+        self.devpts.as_ref()
     }
 
     /// A start is under way.

@@ -2,33 +2,22 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::unistd::pipe2;
-use postern_proto::{Code, CommandState, Error, OutputStream, SpawnStage};
+use postern_proto::{Code, CommandState, Error, SpawnStage};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
 use super::commands::Commands;
-use super::failure::{limit_error, spawn_error};
+use super::ends::Ends;
+use super::failure::spawn_error;
 use super::life;
 use super::prepare::Prepared;
-use super::pump::ReadFromChild;
 use super::record::Command;
 use super::stdin::WriteToChild;
 use super::walk;
 use crate::sys::spawn::Plan;
 use crate::sys::watch::watch_or_return;
-
-/// The agent's ends of a command's pipes.
-struct Ends {
-    stdin: Option<OwnedFd>,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
 
 /// Starts the command: when this returns it runs or has failed, and its record
 /// says which.
@@ -71,12 +60,13 @@ async fn try_start(
     command: &Rc<Command>,
     mut prepared: Prepared,
 ) -> Result<(OwnedFd, Ends), Error> {
-    let wants_stdin = !prepared.stdin.is_empty() || prepared.stdin_open;
-    let (ends, stdio) =
-        pipes(commands, wants_stdin).map_err(|e| limit_error("making the pipes", e))?;
+    let (ends, stdio) = Ends::make(commands, &prepared)?;
     let cgroup = commands.cgroups.take(&prepared.limits)?;
     if cgroup.is_none() {
         prepared.env = walk::marked(prepared.env, &command.id);
+    }
+    if prepared.login {
+        command.set_argv(&prepared.argv);
     }
     let plan = Plan {
         programs: prepared.programs,
@@ -84,6 +74,7 @@ async fn try_start(
         env: prepared.env,
         cwd: prepared.cwd,
         stdio,
+        terminal: prepared.tty.is_some(),
         uid: prepared.user.uid,
         gid: prepared.user.gid,
         groups: prepared.user.groups,
@@ -113,38 +104,17 @@ fn go(
     ends: Ends,
     timeout: life::Timeout,
 ) -> std::io::Result<()> {
-    let stdout = ReadFromChild::new(ends.stdout, OutputStream::Stdout)?;
-    let stderr = ReadFromChild::new(ends.stderr, OutputStream::Stderr)?;
-    let stdin = ends.stdin.map(WriteToChild::new).transpose()?;
+    let pumps = ends.connect(command)?;
     command.pidfd.replace(Some(Rc::clone(pidfd)));
-    command.open_pumps.set(2);
+    command.open_pumps.set(pumps.len());
     command.state.replace(CommandState::Running);
-    spawn_local(Rc::clone(&stdout).run(Rc::clone(command)));
-    spawn_local(Rc::clone(&stderr).run(Rc::clone(command)));
-    match stdin {
-        Some(writer) => drop(spawn_local(writer.run(Rc::clone(command)))),
-        None => command.stdin.borrow_mut().close(),
+    for pump in &pumps {
+        spawn_local(Rc::clone(pump).run(Rc::clone(command)));
     }
-    let watch = life::Life { pidfd: Rc::clone(pidfd), pumps: [stdout, stderr], timeout };
+    if command.stdin.borrow().is_connected() {
+        spawn_local(WriteToChild::run(Rc::clone(command)));
+    }
+    let watch = life::Life { pidfd: Rc::clone(pidfd), pumps, timeout };
     spawn_local(watch.run(Rc::clone(commands), Rc::clone(command)));
     Ok(())
-}
-
-fn pipes(commands: &Commands, wants_stdin: bool) -> Result<(Ends, [Arc<OwnedFd>; 3]), Errno> {
-    let (stdin, child_stdin) = if wants_stdin {
-        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-        (Some(nonblocking(write)?), Arc::new(read))
-    } else {
-        (None, Arc::clone(&commands.dev_null))
-    };
-    let (stdout, child_stdout) = pipe2(OFlag::O_CLOEXEC)?;
-    let (stderr, child_stderr) = pipe2(OFlag::O_CLOEXEC)?;
-    let ends = Ends { stdin, stdout: nonblocking(stdout)?, stderr: nonblocking(stderr)? };
-    Ok((ends, [child_stdin, Arc::new(child_stdout), Arc::new(child_stderr)]))
-}
-
-/// Only the agent's end: O_NONBLOCK on the child's would surprise the program.
-fn nonblocking(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok(fd)
 }

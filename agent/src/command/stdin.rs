@@ -1,20 +1,33 @@
 //! A command's stdin: exactly once, whatever the caller repeats.
+//!
+//! ```text
+//! WriteStdin ──► write ──► queue ──► drain (WriteToChild) ──► sink
+//!                  └──────────── nothing waits ────────────────▲
+//! stdin stream ──► feed ───────── nothing waits ────────────────┘
+//! ```
+//!
+//! Whoever changes something wakes all others by `Command::stdin_changed`.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use bytes::{Buf, Bytes};
-use nix::errno::Errno;
+use bytes::{Buf, Bytes, BytesMut};
 use postern_proto::{Code, Error, StdinState};
-use tokio::io::unix::AsyncFd;
 
 use super::record::Command;
+use super::sink::{Refused, Sink};
+
+#[cfg(test)]
+mod tests;
 
 /// What is accepted and not yet read by the process. Beyond it a write is
 /// answered with how much was taken, so that a process which never reads costs
 /// this much and stalls nobody.
 const MAX_BUFFERED: usize = 1 << 20;
+
+/// Pieces below this are copied together: a byte must not keep the frame alive
+/// in which it came.
+const SMALL: usize = 16 << 10;
 
 /// Why bytes are not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,17 +68,32 @@ impl From<StdinError> for Error {
 #[derive(Debug, Default)]
 pub struct Stdin {
     pieces: VecDeque<Bytes>,
+    /// After the pieces: small ones, together.
+    tail: BytesMut,
     buffered: usize,
     next: u64,
     eof: bool,
     closed: bool,
+    /// From the start of the process until there is nothing more to say.
+    sink: Option<Rc<Sink>>,
+}
+
+/// How a [`Stdin::drain`] ended.
+#[derive(Debug)]
+enum Drained {
+    /// The sink is full.
+    Full(Rc<Sink>),
+    /// Nothing waits.
+    Idle(Rc<Sink>),
+    /// All was said, or nobody reads.
+    Over,
 }
 
 impl Stdin {
     /// With the bytes that came with the request to start.
-    pub fn new(initial: Bytes, open: bool) -> Self {
+    pub fn new(initial: &Bytes, open: bool) -> Self {
         let mut stdin = Self::default();
-        stdin.push(initial);
+        stdin.push(initial.clone());
         stdin.eof = !open;
         stdin
     }
@@ -77,11 +105,7 @@ impl Stdin {
         data: &Bytes,
         eof: bool,
     ) -> Result<StdinState, StdinError> {
-        let offset = offset.unwrap_or(self.next);
-        let Some(applied) = self.next.checked_sub(offset) else {
-            return Err(StdinError::Beyond { expected: self.next, given: offset });
-        };
-        let applied = usize::try_from(applied).unwrap_or(usize::MAX).min(data.len());
+        let applied = self.applied(offset.unwrap_or(self.next), data.len())?;
         let fresh = data.len() - applied;
         let repeats_the_end = self.eof && eof && fresh == 0;
         if self.eof && !repeats_the_end && (fresh > 0 || eof) {
@@ -90,20 +114,97 @@ impl Stdin {
         if self.closed && fresh > 0 {
             return Err(StdinError::Closed(self.next));
         }
-        let taken = fresh.min(MAX_BUFFERED.saturating_sub(self.buffered));
-        self.push(data.slice(applied..applied + taken));
-        if taken == fresh {
-            self.eof |= eof;
+        let at_once = self.at_once(data.get(applied..).unwrap_or_default())?;
+        let begin = applied + at_once;
+        let queued = (fresh - at_once).min(MAX_BUFFERED.saturating_sub(self.buffered));
+        self.push(data.slice(begin..begin + queued));
+        if at_once + queued == fresh && eof && !self.eof {
+            self.eof = true;
+            // What is to be said at the end may not fit; then it waits.
+            let _ = self.drain();
         }
-        Ok(StdinState { accepted: (applied + taken) as u64, offset: self.next, eof: self.eof })
+        let accepted = (begin + queued) as u64;
+        Ok(StdinState { accepted, offset: self.next, eof: self.eof })
+    }
+
+    /// Of bytes at `offset`, those that were applied before and those that the
+    /// process has room for at once; nothing is kept. 0 says: wait for room.
+    pub fn feed(&mut self, offset: u64, data: &[u8]) -> Result<usize, StdinError> {
+        let applied = self.applied(offset, data.len())?;
+        let fresh = data.get(applied..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Ok(applied);
+        }
+        if self.eof {
+            return Err(StdinError::Ended(self.next));
+        }
+        if self.closed {
+            return Err(StdinError::Closed(self.next));
+        }
+        Ok(applied + self.at_once(fresh)?)
+    }
+
+    /// The end, from whoever fed it.
+    pub fn finish(&mut self) {
+        if self.is_open() {
+            self.eof = true;
+            let _ = self.drain();
+        }
+    }
+
+    /// How many of the bytes offered were applied before.
+    fn applied(&self, offset: u64, len: usize) -> Result<usize, StdinError> {
+        match self.next.checked_sub(offset) {
+            Some(applied) => Ok(usize::try_from(applied).unwrap_or(usize::MAX).min(len)),
+            None => Err(StdinError::Beyond { expected: self.next, given: offset }),
+        }
+    }
+
+    /// Into the sink, if nothing waits before it.
+    fn at_once(&mut self, data: &[u8]) -> Result<usize, StdinError> {
+        let Some(sink) = self.sink.as_ref().filter(|_| self.buffered == 0 && !data.is_empty())
+        else {
+            return Ok(0);
+        };
+        match sink.write(data) {
+            Ok(n) => {
+                self.next += n as u64;
+                Ok(n)
+            }
+            Err(Refused::Full) => Ok(0),
+            Err(Refused::Gone) => {
+                self.close();
+                Err(StdinError::Closed(self.next))
+            }
+        }
     }
 
     fn push(&mut self, piece: Bytes) {
         self.next += piece.len() as u64;
+        self.enqueue(piece);
+    }
+
+    fn enqueue(&mut self, piece: Bytes) {
         self.buffered += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push_back(piece);
+        if piece.len() < SMALL {
+            self.tail.extend_from_slice(&piece);
+            return;
         }
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+        self.pieces.push_back(piece);
+    }
+
+    /// The process is there to be written to.
+    pub(super) fn connect(&mut self, sink: Sink) {
+        if !self.closed {
+            self.sink = Some(Rc::new(sink));
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.sink.is_some()
     }
 
     /// The next offset that is expected.
@@ -116,109 +217,103 @@ impl Stdin {
         !self.eof && !self.closed
     }
 
-    fn front(&self) -> Option<Bytes> {
-        self.pieces.front().cloned()
-    }
-
-    fn written(&mut self, n: usize) {
-        self.buffered -= n;
-        if let Some(front) = self.pieces.front_mut() {
-            front.advance(n);
-            if front.is_empty() {
-                self.pieces.pop_front();
+    /// What waits, until the sink is full; and the end, once nothing waits.
+    fn drain(&mut self) -> Drained {
+        while let Some(sink) = self.sink.clone() {
+            if self.pieces.is_empty() && !self.tail.is_empty() {
+                self.pieces.push_back(self.tail.split().freeze());
+            }
+            let Some(front) = self.pieces.front_mut() else {
+                if !self.eof {
+                    return Drained::Idle(sink);
+                }
+                let end = if self.closed { Vec::new() } else { sink.end() };
+                // Said once: from here on nothing is expected.
+                self.closed = true;
+                match end.is_empty() {
+                    true => self.sink = None,
+                    false => self.enqueue(end.into()),
+                }
+                continue;
+            };
+            match sink.write(front) {
+                Ok(n) => {
+                    self.buffered -= n;
+                    front.advance(n);
+                    if front.is_empty() {
+                        self.pieces.pop_front();
+                    }
+                }
+                Err(Refused::Full) => return Drained::Full(sink),
+                Err(Refused::Gone) => self.close(),
             }
         }
+        Drained::Over
+    }
+
+    /// Where it can be waited for room, when nothing else is before the bytes.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.buffered > 0
     }
 
     /// Nobody will read any more.
     pub fn close(&mut self) {
         self.closed = true;
         self.pieces.clear();
+        self.tail.clear();
         self.buffered = 0;
+        self.sink = None;
     }
 }
 
-/// Carries a command's stdin into its pipe until the end or until nobody reads.
-#[derive(Debug)]
-pub(super) struct WriteToChild {
-    pipe: AsyncFd<OwnedFd>,
+/// Until [`Stdin::feed`] may take more, or never will.
+pub(crate) async fn until_room(command: &Command) {
+    let changed = command.stdin_changed.notified();
+    tokio::pin!(changed);
+    changed.as_mut().enable();
+    let sink = {
+        let stdin = command.stdin.borrow();
+        if !stdin.is_open() {
+            return;
+        }
+        stdin.sink.clone().filter(|_| !stdin.is_queued())
+    };
+    match sink {
+        None => changed.await,
+        Some(sink) => tokio::select! {
+            () = changed => {}
+            _ = sink.room() => {}
+        },
+    }
 }
+
+/// Carries what waits to the process, until the end or until nobody reads.
+#[derive(Debug)]
+pub(super) struct WriteToChild;
 
 impl WriteToChild {
-    pub(super) fn new(pipe: OwnedFd) -> std::io::Result<Self> {
-        let interest = tokio::io::Interest::WRITABLE;
-        Ok(Self { pipe: crate::sys::watch::watch(pipe, interest)? })
-    }
-
-    pub(super) async fn run(self, command: Rc<Command>) {
+    pub(super) async fn run(command: Rc<Command>) {
         loop {
-            let front = command.stdin.borrow().front();
-            let Some(piece) = front else {
-                if !command.stdin.borrow().is_open() {
-                    return;
-                }
-                command.stdin_changed.notified().await;
-                continue;
-            };
-            let Ok(mut ready) = self.pipe.writable().await else {
-                break;
-            };
-            match ready.try_io(|fd| Ok(nix::unistd::write(fd, &piece)?)) {
-                Ok(Ok(n)) => command.stdin.borrow_mut().written(n),
-                Ok(Err(e)) if e.raw_os_error() == Some(Errno::EINTR as i32) => {}
-                // EPIPE: the process does not want it.
-                Ok(Err(_)) => break,
-                Err(_would_block) => {}
+            let changed = command.stdin_changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let had_queue = command.stdin.borrow().is_queued();
+            let drained = command.stdin.borrow_mut().drain();
+            let has_queue = command.stdin.borrow().is_queued();
+            match drained {
+                Drained::Over => break,
+                _ if had_queue && !has_queue => command.stdin_changed.notify_waiters(),
+                Drained::Full(sink) => tokio::select! {
+                    () = changed => {}
+                    _ = sink.room() => {}
+                },
+                Drained::Idle(sink) => tokio::select! {
+                    () = changed => {}
+                    () = sink.gone() => command.stdin.borrow_mut().close(),
+                },
             }
         }
-        command.stdin.borrow_mut().close();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn state(accepted: u64, offset: u64, eof: bool) -> StdinState {
-        StdinState { accepted, offset, eof }
-    }
-
-    #[test]
-    fn a_repeated_write_is_applied_once() {
-        let mut stdin = Stdin::new(Bytes::new(), true);
-        assert_eq!(stdin.write(Some(0), &Bytes::from("abc"), false), Ok(state(3, 3, false)));
-        assert_eq!(stdin.write(Some(0), &Bytes::from("abc"), false), Ok(state(3, 3, false)));
-        assert_eq!(stdin.write(Some(1), &Bytes::from("bcd"), true), Ok(state(3, 4, true)));
-        assert_eq!(stdin.write(Some(1), &Bytes::from("bcd"), true), Ok(state(3, 4, true)));
-        let all: Vec<u8> = stdin.pieces.iter().flatten().copied().collect();
-        assert_eq!(all, b"abcd");
-    }
-
-    #[test]
-    fn a_hole_is_refused_and_nothing_changes() {
-        let mut stdin = Stdin::new(Bytes::from("ab"), true);
-        let beyond = StdinError::Beyond { expected: 2, given: 3 };
-        assert_eq!(stdin.write(Some(3), &Bytes::from("x"), true), Err(beyond));
-        assert_eq!(stdin.offset(), 2);
-        assert!(stdin.is_open());
-    }
-
-    #[test]
-    fn a_full_buffer_takes_a_part_and_no_end() {
-        let mut stdin = Stdin::new(Bytes::new(), true);
-        let big = Bytes::from(vec![1; MAX_BUFFERED + 10]);
-        let max = MAX_BUFFERED as u64;
-        assert_eq!(stdin.write(Some(0), &big, true), Ok(state(max, max, false)));
-        stdin.written(MAX_BUFFERED);
-        assert_eq!(stdin.write(Some(0), &big, true), Ok(state(max + 10, max + 10, true)));
-    }
-
-    #[test]
-    fn after_the_end_nothing_is_taken() {
-        let mut stdin = Stdin::new(Bytes::from("x"), false);
-        assert_eq!(stdin.write(None, &Bytes::from("y"), false), Err(StdinError::Ended(1)));
-        let mut stdin = Stdin::new(Bytes::new(), true);
-        stdin.close();
-        assert_eq!(stdin.write(None, &Bytes::from("y"), false), Err(StdinError::Closed(0)));
+        command.stdin_changed.notify_waiters();
+        command.changed.notify_waiters();
     }
 }

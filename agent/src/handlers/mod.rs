@@ -12,8 +12,11 @@ mod list_commands;
 mod prepare_image;
 mod read_file;
 mod read_output;
+mod resize_tty;
+mod resume;
 mod shutdown;
 mod signal;
+mod stdin;
 mod wait_command;
 mod write_file;
 mod write_stdin;
@@ -50,9 +53,11 @@ pub(crate) async fn handle(state: &Rc<State>, request: Request) -> Result<Reply,
         }
         Request::GetInfo => Ok(get_info::handle(state)),
         Request::Shutdown { grace_ms } => shutdown::handle(state, grace_ms).await,
-        Request::ResizeTty { .. } | Request::Resume(_) | Request::Unknown => {
-            Err(Error::invalid("body", "this agent does not know the request"))
+        Request::ResizeTty { command_id, size } => {
+            resize_tty::handle(state, &command_id, size).await
         }
+        Request::Resume(resume) => resume::handle(state, resume),
+        Request::Unknown => Err(Error::invalid("body", "this agent does not know the request")),
     }
 }
 
@@ -67,7 +72,8 @@ pub(crate) async fn open_stream(
         StreamOpen::ReadFile(read) => read_file::serve(conn, read, state).await,
         StreamOpen::WriteFile(write) => write_file::serve(conn, write, state).await,
         StreamOpen::Layer(layer) => layer::serve(conn, layer, state),
-        StreamOpen::Stdin(_) | StreamOpen::Unknown => {
+        StreamOpen::Stdin(open) => stdin::serve(conn, open, state).await,
+        StreamOpen::Unknown => {
             let error = Error::invalid("body", "this agent does not know the stream");
             refuse(&conn, error).await
         }

@@ -12,6 +12,6 @@ pub(super) fn handle(state: &State, write: &WriteStdin) -> Result<Reply, Error> 
     }
     let command = state.commands.table.get(&write.command_id)?;
     let result = command.stdin.borrow_mut().write(write.offset, &write.data, write.eof);
-    command.stdin_changed.notify_one();
+    command.stdin_changed.notify_waiters();
     Ok(Reply::Stdin(result?))
 }

@@ -5,13 +5,13 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use nix::errno::Errno;
 use postern_proto::{DecodeError, take_frame};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::sys::watch::watch;
+use crate::sys::watch::{until_hung_up, until_writable, watch};
 
 /// What one read asks for. Control messages are small; bulk goes elsewhere.
 const READ_STEP: usize = 4 << 10;
@@ -135,6 +135,18 @@ impl Conn {
         Ok(())
     }
 
+    /// Writes what goes at once, and leaves the rest.
+    pub fn write_some(&self, out: &mut BytesMut) -> io::Result<()> {
+        while !out.is_empty() {
+            match self.try_write(&[IoSlice::new(out)]) {
+                Ok(n) => out.advance(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what goes at once.
     pub fn try_write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
@@ -146,20 +158,43 @@ impl Conn {
         }
     }
 
+    /// Reads on into a buffer of the caller's; 0 at the end.
+    ///
+    /// Cancel-safe: bytes are read when this returns, and not before.
+    pub async fn read_into(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(n) = self.try_read(buffer)? {
+                return Ok(n);
+            }
+            let mut ready = self.socket.readable().await?;
+            // Nothing comes between this look and what it makes of it.
+            match self.try_read(buffer)? {
+                Some(n) => return Ok(n),
+                None => ready.clear_ready(),
+            }
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match nix::unistd::read(self.socket.get_ref(), buffer) {
+                Ok(n) => return Ok(Some(n)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Until the peer has closed, also when there is something to read. To be
+    /// followed by [`Self::read_into`] only.
+    pub async fn hung_up(&self) {
+        until_hung_up(&self.socket).await;
+    }
+
     /// Waits until a write may go on; to be called after `WouldBlock`.
     pub async fn writable(&self) -> io::Result<()> {
-        // The readiness may be of before the last write: forget it, and wait
-        // for the kernel's next word unless that has come already.
-        let mut ready = self.socket.writable().await?;
-        let would_block = || io::Error::from(io::ErrorKind::WouldBlock);
-        let probe = |fd: &AsyncFd<OwnedFd>| match poll_writable(fd.get_ref()) {
-            true => Ok(()),
-            false => Err(would_block()),
-        };
-        match ready.try_io(probe) {
-            Ok(result) => result,
-            Err(_) => self.socket.writable().await.map(|mut r| r.retain_ready()),
-        }
+        until_writable(&self.socket).await
     }
 
     /// Out of the runtime: a blocking socket for a thread of its own, and what
@@ -175,10 +210,4 @@ impl Conn {
         nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_SETFL(blocking))?;
         Ok((File::from(socket), self.ahead))
     }
-}
-
-fn poll_writable(fd: &OwnedFd) -> bool {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(fd), PollFlags::POLLOUT)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }

@@ -7,9 +7,11 @@
 )]
 
 pub mod clone;
+pub mod machine;
 pub mod net;
 pub mod pidfd;
 pub mod process;
+pub mod pty;
 pub mod setup;
 pub mod spawn;
 pub mod watch;

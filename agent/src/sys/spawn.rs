@@ -27,6 +27,8 @@ pub struct Plan {
     pub cwd: CString,
     /// Become 0, 1 and 2.
     pub stdio: [Arc<OwnedFd>; 3],
+    /// 0 is a terminal, and becomes the controlling one.
+    pub terminal: bool,
     /// uid, gid and supplementary groups.
     pub uid: u32,
     /// See `uid`.
@@ -64,6 +66,8 @@ pub enum Step {
     Nice = 3,
     /// dup3(2) of its stdio.
     Stdio = 4,
+    /// `TIOCSCTTY`.
+    Terminal = 11,
     /// prlimit(2).
     Rlimits = 5,
     /// Bounding, effective, permitted, inheritable and ambient set.
@@ -81,12 +85,13 @@ pub enum Step {
 impl Step {
     /// As a child noted it.
     fn noted(number: u32) -> Self {
-        const ALL: [Step; 11] = [
+        const ALL: [Step; 12] = [
             Step::Clone,
             Step::Setup,
             Step::OomScoreAdj,
             Step::Nice,
             Step::Stdio,
+            Step::Terminal,
             Step::Rlimits,
             Step::Capabilities,
             Step::Credentials,
@@ -115,6 +120,7 @@ struct Context {
     env: *const *const c_char,
     cwd: *const c_char,
     stdio: [RawFd; 3],
+    terminal: bool,
     uid: u32,
     gid: u32,
     groups: *const u32,
@@ -149,6 +155,7 @@ pub fn spawn(
         env: env.as_ptr(),
         cwd: plan.cwd.as_ptr(),
         stdio: plan.stdio.each_ref().map(AsRawFd::as_raw_fd),
+        terminal: plan.terminal,
         uid: plan.uid,
         gid: plan.gid,
         groups: plan.groups.as_ptr(),
@@ -206,6 +213,13 @@ fn prepare(context: &Context) -> c_int {
     steps.at(Step::Stdio);
     for (target, source) in context.stdio.iter().enumerate() {
         steps.run(libc::SYS_dup3, [*source as usize, target, 0]);
+    }
+    if context.terminal {
+        // Of a session of its own the child is the leader, and its group is in
+        // the foreground from here on.
+        steps.at(Step::Terminal);
+        steps.run(libc::SYS_ioctl, [0, libc::TIOCSCTTY as usize, 0]);
+        steps.at(Step::Stdio);
     }
     // Nothing of the agent's crosses execve(2), whatever a library forgot.
     let cloexec = libc::CLOSE_RANGE_CLOEXEC as usize;

@@ -1,10 +1,11 @@
 //! Descriptors in the runtime's epoll(7).
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use tokio::io::Interest;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::unix::{AsyncFd, AsyncFdRegisterError};
+use tokio::io::{Interest, Ready};
 
 /// Registers a non-blocking descriptor with the runtime.
 pub fn watch(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
@@ -20,4 +21,49 @@ pub fn watch_or_return(
     // and only the AsyncFd has it from here on.
     let result = unsafe { AsyncFd::register_with_interest(fd, interest) };
     result.map_err(AsyncFdRegisterError::into_parts)
+}
+
+/// Until a write may go on; to be called after one that would have blocked.
+pub async fn until_writable(fd: &AsyncFd<OwnedFd>) -> io::Result<()> {
+    loop {
+        let mut ready = fd.writable().await?;
+        // The readiness may be of before the last write: forget it then, and
+        // wait for the kernel's next word.
+        if ready.ready().is_write_closed() || is_writable(fd.get_ref()) {
+            return Ok(());
+        }
+        ready.clear_ready();
+    }
+}
+
+/// Until there is nobody at the other end of a pipe that is written to, or of a
+/// terminal. Takes readiness away: whoever waits for it must have tried before.
+pub async fn until_closed(fd: &AsyncFd<OwnedFd>) {
+    until_gone(fd, Interest::WRITABLE, Ready::WRITABLE, Ready::is_write_closed).await;
+}
+
+/// Until the peer of a socket has closed, whatever it sent before and nobody
+/// has read. As for [`until_closed`].
+pub async fn until_hung_up(fd: &AsyncFd<OwnedFd>) {
+    until_gone(fd, Interest::READABLE, Ready::READABLE, Ready::is_read_closed).await;
+}
+
+async fn until_gone(
+    fd: &AsyncFd<OwnedFd>,
+    interest: Interest,
+    passing: Ready,
+    is_closed: fn(Ready) -> bool,
+) {
+    // An error is that of a runtime which is ending.
+    while let Ok(mut ready) = fd.ready(interest).await {
+        if is_closed(ready.ready()) {
+            return;
+        }
+        ready.clear_ready_matching(passing);
+    }
+}
+
+fn is_writable(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
 }
