@@ -31,6 +31,7 @@ pub mod random;
 pub mod raw;
 pub mod rig;
 pub mod session;
+pub mod tagged;
 pub mod wait;
 
 pub use broker::Broker;
