@@ -70,6 +70,23 @@ async fn collect(headers: &HeaderMap, body: Body, cap: usize) -> Result<Bytes, A
     }
 }
 
+/// The next piece of a body that is passed on as it comes; None at its end.
+pub(crate) async fn next_piece(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        let frame = match tokio::time::timeout(BODY_IDLE_LIMIT, body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => return Err(ApiError::invalid("body", "the body broke off")),
+            Err(_) => {
+                return Err(ApiError::new(Code::DeadlineExceeded, "the body stood still too long"));
+            }
+        };
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
 /// The query string; the last of several equal names counts.
 #[derive(Debug, Default)]
 pub(crate) struct Query {

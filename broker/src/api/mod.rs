@@ -55,7 +55,10 @@ pub fn router(broker: Broker, access: Access) -> Router {
         .route("/v1/sessions/{id}/commands/{cid}", get(v1::get_command::handle))
         .route("/v1/sessions/{id}/commands/{cid}/stream", get(v1::stream::handle))
         .route("/v1/sessions/{id}/commands/{cid}/output", get(v1::output::handle))
-        .route("/v1/sessions/{id}/commands/{cid}/stdin", post(v1::stdin::handle))
+        .route(
+            "/v1/sessions/{id}/commands/{cid}/stdin",
+            post(v1::stdin::handle).put(v1::put_stdin::handle),
+        )
         .route("/v1/sessions/{id}/commands/{cid}/wait", get(v1::wait::handle))
         .route("/v1/sessions/{id}/commands/{cid}/kill", post(v1::kill::handle))
         .route("/v1/sessions/{id}/commands/{cid}/resize", post(v1::resize::handle))

@@ -21,6 +21,8 @@ mod issued;
 mod lifecycle;
 mod run;
 mod session;
+mod stdin;
+mod stdin_flow;
 mod types;
 
 pub use crate::guest::FollowItem;
@@ -33,6 +35,7 @@ pub use exec::{ExecRequest, Finished, ProcessSetup, Program, Started};
 pub use files::{FileReader, FileWriter};
 pub use follow::{FollowOptions, Follower};
 pub use session::Session;
+pub use stdin::{StdinFeed, StdinWatch};
 pub use types::{
     BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange, SessionInfo,
     SessionStatus, StdinWrite,

@@ -4,18 +4,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use postern_proto::limits::{MAX_INLINE_OUTPUT, MAX_STDIN_WRITE};
-use postern_proto::{
-    Code, CommandInfo, Info, Output, ReadFile, SignalScope, StdinState, TtySize, WriteFile,
-    WriteStdin,
-};
+use postern_proto::limits::MAX_INLINE_OUTPUT;
+use postern_proto::{Code, CommandInfo, Info, Output, ReadFile, SignalScope, TtySize, WriteFile};
 use tokio::sync::watch;
 
 use super::abandon::Callers;
 use super::issued::Issued;
+use super::stdin::Gates;
 use super::{
     BootFigures, DriverKind, Error, ExecRequest, FileReader, FileWriter, Finished, FollowOptions,
-    Follower, OutputRange, Result, SessionInfo, SessionStatus, Started, StdinWrite, run,
+    Follower, OutputRange, Result, SessionInfo, SessionStatus, Started, run,
 };
 use crate::driver::Sandbox;
 use crate::guest::{FollowStream, Guest, GuestError, ReadStream, WriteStream};
@@ -47,6 +45,7 @@ struct Inner {
     status: watch::Sender<SessionStatus>,
     callers: Arc<Callers>,
     issued: Issued,
+    gates: Gates,
 }
 
 #[derive(Debug, Default)]
@@ -124,30 +123,6 @@ impl Session {
     ) -> Result<CommandInfo> {
         let guest = self.guest()?;
         self.explain(command_id, &guest, guest.wait(command_id, true, timeout).await)
-    }
-
-    /// Bytes for stdin; the answer says how many were taken: what a full buffer
-    /// did not take is sent again at the offset in the answer.
-    pub async fn write_stdin(&self, command_id: &str, write: StdinWrite) -> Result<StdinState> {
-        let guest = self.guest()?;
-        let StdinWrite { mut offset, mut data, eof } = write;
-        let mut accepted = 0;
-        loop {
-            let piece = data.split_to(data.len().min(MAX_STDIN_WRITE));
-            let sent = piece.len() as u64;
-            let write = WriteStdin {
-                command_id: command_id.to_owned(),
-                offset,
-                data: piece,
-                eof: eof && data.is_empty(),
-            };
-            let state = self.explain(command_id, &guest, guest.write_stdin(write).await)?;
-            accepted += state.accepted;
-            if data.is_empty() || state.accepted < sent {
-                return Ok(StdinState { accepted, ..state });
-            }
-            offset = Some(state.offset);
-        }
     }
 
     /// Sends a signal; whether a process was there to take it.
@@ -235,6 +210,7 @@ impl Session {
                 status: watch::Sender::new(SessionStatus::Starting),
                 callers: Arc::default(),
                 issued: Issued::default(),
+                gates: Gates::default(),
             }),
         }
     }
@@ -275,6 +251,10 @@ impl Session {
 
     pub(super) fn callers(&self) -> &Arc<Callers> {
         &self.inner.callers
+    }
+
+    pub(super) fn gates(&self) -> &Gates {
+        &self.inner.gates
     }
 
     pub(super) fn set_sandbox(&self, sandbox: Arc<dyn Sandbox>) {

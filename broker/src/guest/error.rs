@@ -68,6 +68,11 @@ impl GuestError {
         Self::Fault { doing, source: source.into() }
     }
 
+    /// Nobody answered in time; whoever can ask again may.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(self, Self::Deadline { .. })
+    }
+
     /// A fresh connection may do better.
     pub(crate) fn is_link_trouble(&self) -> bool {
         matches!(self, Self::Dial(_) | Self::Lost { .. })

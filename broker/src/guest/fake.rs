@@ -9,7 +9,8 @@ use futures_util::future::BoxFuture;
 use postern_proto::limits::{MAX_CONTROL_FRAME, MAX_HELLO_FRAME, MAX_OPEN_FRAME};
 use postern_proto::{
     CommandInfo, CommandState, Error, FromAgent, Hello, OutputStream, Purpose, Reply, Request,
-    StreamEnd, StreamEvent, StreamHeader, StreamKind, StreamOpen, StreamReply, take_frame,
+    StdinState, StreamEnd, StreamEvent, StreamHeader, StreamKind, StreamOpen, StreamReply,
+    take_frame,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -105,6 +106,25 @@ impl Peer {
         Some(StreamOpen::decode(frame).unwrap())
     }
 
+    /// A frame of a stream.
+    pub(super) async fn frame(&mut self) -> Option<(StreamHeader, Bytes)> {
+        loop {
+            if let Some(frame) = StreamHeader::take(&mut self.buf).unwrap() {
+                return Some(frame);
+            }
+            if self.stream.read_buf(&mut self.buf).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    /// How far stdin was taken.
+    pub(super) async fn took(&mut self, offset: u64) {
+        let mut out = BytesMut::new();
+        StreamEvent::Stdin(stdin(offset)).encode(&mut out).unwrap();
+        self.raw(&out).await;
+    }
+
     pub(super) async fn raw(&mut self, bytes: &[u8]) {
         // The broker may have hung up on a liar: that is what is tested.
         let _ = self.stream.write_all(bytes).await;
@@ -157,6 +177,11 @@ async fn read_frame(stream: &mut UnixStream, buf: &mut BytesMut, max: usize) -> 
             return None;
         }
     }
+}
+
+/// stdin that stands at an offset.
+pub(super) fn stdin(offset: u64) -> StdinState {
+    StdinState { accepted: 0, offset, eof: false }
 }
 
 /// A command that runs.

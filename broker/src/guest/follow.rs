@@ -22,7 +22,7 @@ const DOING: &str = "following output";
 /// How long a broken stream is tried again without a byte of progress. As long
 /// as the agent's grace for a lossless reader: after it a resume is no longer
 /// without loss anyway.
-const RESUME_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const RESUME_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a follower meets, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,9 @@ impl FollowStream {
                     self.over = matches!(item, FollowItem::Closed(_));
                     return Ok(Some(item));
                 }
-                Err(e) if e.is_link_trouble() => self.broke(e)?,
+                Err(e) if e.is_link_trouble() || self.conn.is_none() && e.is_silence() => {
+                    self.broke(e)?;
+                }
                 Err(e) => {
                     self.guest.count_fault(&e);
                     self.conn = None;
@@ -211,7 +213,7 @@ async fn open(
 }
 
 /// Resolves when the control link is no longer up: to an error if that is for good.
-async fn link_is_down(links: &mut watch::Receiver<LinkState>) -> Result<(), GuestError> {
+pub(super) async fn link_is_down(links: &mut watch::Receiver<LinkState>) -> Result<(), GuestError> {
     let down = links.wait_for(|state| !matches!(state, LinkState::Up(_))).await;
     match down.as_deref() {
         Ok(LinkState::Ended(reason)) => Err(GuestError::Ended(reason.to_string())),

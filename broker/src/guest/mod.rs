@@ -3,7 +3,7 @@
 //! ```text
 //! Guest ── owner task ── Link (control connection; redialled when it breaks)
 //!   ├── call: request and reply, many in flight
-//!   └── FollowStream, ReadStream, WriteStream: a connection each
+//!   └── FollowStream, StdinStream, ReadStream, WriteStream: a connection each
 //! ```
 //!
 //! A `Link` lives as long as its connection; a [`Guest`] as long as
@@ -21,15 +21,19 @@ mod follow;
 mod hello;
 mod link;
 mod requests;
+mod stdin;
 mod stream;
 mod transfer;
 
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod stdin_tests;
+#[cfg(test)]
 mod tests;
 
 pub use client::{ConnectOptions, Guest};
 pub use error::{Fault, GuestError};
 pub use follow::{FollowItem, FollowStream};
+pub use stdin::{MAX_UNTAKEN, StdinProgress, StdinStream};
 pub use transfer::{ReadStream, WriteStream};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use postern_proto::limits::MAX_OPEN_FRAME;
 use postern_proto::{Purpose, StreamEnd, StreamHeader, StreamKind, StreamOpen, StreamReply};
-use tokio::io::Interest;
+use tokio::io::{Interest, Ready};
 
 use super::client::Guest;
 use super::error::{Fault, GuestError};
@@ -89,7 +89,11 @@ impl StreamConn {
         }
     }
 
-    fn take(&mut self, doing: &'static str) -> Result<Option<(StreamHeader, Bytes)>, GuestError> {
+    /// A frame that was read already.
+    pub(crate) fn take(
+        &mut self,
+        doing: &'static str,
+    ) -> Result<Option<(StreamHeader, Bytes)>, GuestError> {
         StreamHeader::take(&mut self.buf).map_err(|e| GuestError::fault(doing, e))
     }
 
@@ -101,7 +105,7 @@ impl StreamConn {
     }
 
     /// Reads what is there, without waiting.
-    fn fill(&mut self, doing: &'static str) -> Result<(), GuestError> {
+    pub(crate) fn fill(&mut self, doing: &'static str) -> Result<(), GuestError> {
         // A part of a frame at the end of a full buffer is moved to a new one
         // once; with room left the buffer is filled on.
         if self.buf.capacity() - self.buf.len() < MIN_READ {
@@ -116,6 +120,35 @@ impl StreamConn {
                 } else if read < self.read_size / 8 {
                     self.read_size = (self.read_size / 2).max(MIN_READ);
                 }
+                Ok(())
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(e) => Err(GuestError::lost(doing, e)),
+        }
+    }
+
+    /// Resolves when the socket can do something that is of interest. Safe to cancel.
+    pub(crate) async fn ready(
+        &mut self,
+        interest: Interest,
+        doing: &'static str,
+    ) -> Result<Ready, GuestError> {
+        self.release_when_idle();
+        self.stream.ready(interest).await.map_err(|e| GuestError::lost(doing, e))
+    }
+
+    /// Writes what the socket takes of a frame, without waiting.
+    pub(crate) fn try_send(
+        &mut self,
+        head: &mut Bytes,
+        payload: &mut Bytes,
+        doing: &'static str,
+    ) -> Result<(), GuestError> {
+        match self.stream.try_write_vectored(&[IoSlice::new(head), IoSlice::new(payload)]) {
+            Ok(written) => {
+                let of_head = written.min(head.len());
+                head.advance(of_head);
+                payload.advance(written - of_head);
                 Ok(())
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),

@@ -13,6 +13,7 @@ pub(super) mod list_commands;
 pub(super) mod list_sessions;
 pub(super) mod output;
 pub(super) mod put_file;
+pub(super) mod put_stdin;
 pub(super) mod resize;
 pub(super) mod resize_session;
 pub(super) mod stdin;

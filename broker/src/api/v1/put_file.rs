@@ -6,15 +6,13 @@ use axum::extract::State;
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use http_body_util::BodyExt;
 use serde_json::json;
 
 use super::get_file::target;
 use crate::api::error::ApiError;
-use crate::api::extract::Query;
+use crate::api::extract::{Query, next_piece};
 use crate::api::reply;
-use crate::api::serve::BODY_IDLE_LIMIT;
-use crate::core::{Broker, Code, WriteFile};
+use crate::core::{Broker, WriteFile};
 
 /// Permissions and the three bits above them (chmod(2)).
 const MAX_MODE: u32 = 0o7777;
@@ -24,7 +22,7 @@ pub(crate) async fn handle(
     uri: Uri,
     query: Query,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, ApiError> {
     let (id, path) = target(&uri)?;
     let request = WriteFile {
@@ -36,19 +34,8 @@ pub(crate) async fn handle(
     };
     let session = broker.session(&id)?;
     let mut writer = session.write_file(request).await?;
-    let mut body = body;
-    loop {
-        let frame = match tokio::time::timeout(BODY_IDLE_LIMIT, body.frame()).await {
-            Ok(None) => break,
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) => return Err(ApiError::invalid("body", "the body broke off")),
-            Err(_) => {
-                return Err(ApiError::new(Code::DeadlineExceeded, "the body stood still too long"));
-            }
-        };
-        if let Ok(data) = frame.into_data() {
-            writer.write(data).await?;
-        }
+    while let Some(piece) = next_piece(&mut body).await? {
+        writer.write(piece).await?;
     }
     let info = writer.finish().await?;
     let body = json!({
