@@ -6,9 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use postern_agent::output::{Cursor, HoldId, Limits, Log, Next};
+use postern_agent::output::{Cursor, HoldId, Limits, Log, Meter, Next};
 use postern_proto::OutputStream;
 use proptest::prelude::*;
 
@@ -41,6 +42,10 @@ enum Op {
     Wait {
         seconds: u64,
     },
+    /// The session's budget is over.
+    Squeeze {
+        keep: u64,
+    },
     Close,
 }
 
@@ -52,6 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..4usize, 0..4_000u64).prop_map(|(reader, back)| Op::Reconnect { reader, back }),
         1 => (0..4usize).prop_map(|reader| Op::Ack { reader }),
         1 => (0..20u64).prop_map(|seconds| Op::Wait { seconds }),
+        1 => prop_oneof![Just(0), 1..100u64, 100..4_000u64].prop_map(|keep| Op::Squeeze { keep }),
         1 => Just(Op::Close),
     ]
 }
@@ -137,6 +143,14 @@ fn read(
     Ok(())
 }
 
+fn at_the_end(log: &Log, model: &Model, reader: &Reader) -> bool {
+    let end = match reader.only {
+        None => model.bytes.len(),
+        Some(stream) => model.of_stream(stream).len(),
+    };
+    log.cursor_is_whole(&reader.cursor) && reader.cursor.position() == end as u64
+}
+
 fn reconnect(log: &mut Log, reader: &mut Reader, back: u64, now: Instant) {
     if let Some(hold) = reader.hold.take() {
         log.broke_off(hold, now + GRACE);
@@ -156,7 +170,8 @@ proptest! {
 
     #[test]
     fn every_interleaving_is_exact(ops in prop::collection::vec(op(), 1..200)) {
-        let mut log = Log::new(limits());
+        let meter = Meter::new(1 << 20);
+        let mut log = Log::metered(limits(), Rc::clone(&meter));
         let mut model = Model::default();
         let mut readers = readers(&mut log);
         let mut now = Instant::now();
@@ -185,14 +200,30 @@ proptest! {
                     now += Duration::from_secs(seconds);
                     log.expire(now);
                 }
+                Op::Squeeze { keep } => log.squeeze(keep),
                 Op::Close => log.close(),
             }
+            prop_assert_eq!(meter.used(), log.allocated(), "what is counted is what is there");
             prop_assert_eq!(usize::try_from(log.end()).unwrap(), model.bytes.len());
             for (index, stream) in STREAMS.iter().enumerate() {
                 let total = model.of_stream(index).len();
                 prop_assert_eq!(usize::try_from(log.stream_end(*stream)).unwrap(), total);
             }
         }
+        // Nobody waits for ever: once all is read, there is room.
+        for reader in &mut readers {
+            for _ in 0..100_000 {
+                // Once more at the end: a filtered reader passes the others' runs.
+                let done = reader.ended || at_the_end(&log, &model, reader);
+                read(&mut log, &model, reader, 1_000)?;
+                if done {
+                    break;
+                }
+            }
+        }
+        log.expire(now + GRACE);
+        log.ack(log.end());
+        prop_assert!(log.is_closed() || log.room() > 0, "all is read, and there is no room");
         // In the end each reader can come to its end.
         log.close();
         for reader in &mut readers {
@@ -204,6 +235,8 @@ proptest! {
             }
             prop_assert!(reader.ended, "a reader never came to the end");
         }
+        drop(log);
+        prop_assert_eq!(meter.used(), 0, "all is given back");
     }
 
     #[test]
@@ -282,4 +315,63 @@ fn a_byte_by_byte_alternation_is_bounded() {
         log.append(STREAMS[i % 2], &[1]);
     }
     assert!(log.allocated() < 64 << 10, "{} bytes", log.allocated());
+}
+
+#[test]
+fn a_held_log_of_alternating_streams_never_runs_out_of_room() {
+    let mut log = Log::new(limits());
+    let hold = log.attach(0);
+    for i in 0..1_000 {
+        assert!(log.room() > 0, "everything is read, and there is no room at {i}");
+        log.append(STREAMS[i % 2], &[1]);
+        log.served(hold, log.end());
+    }
+    assert!(log.end() - log.first() >= 32, "half of the runs are kept for who comes again");
+}
+
+#[test]
+fn a_squeezed_log_that_is_final_keeps_nothing_and_names_the_gap() {
+    let meter = Meter::new(1 << 20);
+    let mut log = Log::metered(limits(), Rc::clone(&meter));
+    log.append(OutputStream::Stdout, &[7; 3_000]);
+    log.close();
+    assert!(meter.used() >= 3_000);
+    log.squeeze(0);
+    assert_eq!(meter.used(), 0);
+    let mut cursor = log.cursor(0, None).unwrap();
+    assert_eq!(log.next(&mut cursor, 10), Next::Gap { from: 0, to: 3_000 });
+    log.skip_gap(&mut cursor);
+    assert_eq!(log.next(&mut cursor, 10), Next::End);
+}
+
+#[test]
+fn a_squeezed_log_that_is_held_waits_and_loses_nothing() {
+    let mut log = Log::new(limits());
+    let hold = log.attach(0);
+    log.append(OutputStream::Stdout, &[7; 3_000]);
+    log.squeeze(100);
+    assert_eq!((log.first(), log.room()), (0, 0));
+    log.served(hold, 2_950);
+    assert_eq!(log.room(), 50);
+    log.served(hold, 3_000);
+    assert_eq!((log.first(), log.room()), (2_900, 100), "the stretch is squeezed as well");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_meter_calls_when_the_budget_is_over_and_again_when_it_grows() {
+    let meter = Meter::new(64 << 10);
+    let mut log = Log::metered(Limits::default(), Rc::clone(&meter));
+    let called = async |log: &mut Log, len: usize| {
+        log.append(OutputStream::Stdout, &vec![1; len]);
+        tokio::time::timeout(Duration::ZERO, meter.over()).await.is_ok()
+    };
+    assert!(!called(&mut log, 1 << 10).await);
+    assert!(called(&mut log, 100 << 10).await);
+    meter.relieved();
+    assert!(!called(&mut log, 1).await, "nothing more could be done");
+    assert!(called(&mut log, 1 << 20).await);
+    log.squeeze(4 << 10);
+    meter.relieved();
+    assert!(meter.used() < meter.budget(), "{}", meter.used());
+    assert!(!called(&mut log, 1 << 10).await);
 }

@@ -42,6 +42,24 @@ pub const MAX_INFO_ARGV: usize = 2 << 10;
 /// The most commands in one `CommandList`: with [`MAX_INFO_ARGV`] it fits a frame.
 pub const MAX_LISTED: u32 = 200;
 
+/// How long a command is kept after its end, with what its log has kept, for
+/// readers that come late. Then its id is not known any more.
+pub const KEPT_SECONDS: u64 = 30 * 60;
+
+/// How many commands that are over are kept; the oldest go first. Their logs
+/// together take a quarter of the session's budget for output at most: beyond it
+/// the oldest keep their status and lose their output.
+pub const MAX_ENDED: usize = 1_000;
+
+/// How many commands may run at once. Each costs three descriptors of the agent.
+pub const MAX_RUNNING: usize = 4_096;
+
+/// What all logs of a session may take, bytes, and an eighth of the guest's memory
+/// at most. Beyond it the oldest finished commands lose their output first, then
+/// the windows of running ones get smaller. Nothing is lost without a named gap,
+/// and of what a lossless reader has not had yet, nothing: its process waits.
+pub const OUTPUT_BUDGET: u64 = 256 << 20;
+
 /// The port that the agent listens on. Below 1024, so that no unprivileged
 /// process of the guest can take it over.
 pub const AGENT_PORT: u32 = 1000;

@@ -23,6 +23,9 @@ pub(super) const KILL_GRACE: Duration = Duration::from_secs(5);
 /// is given back the figures are those of the whole tree.
 const SHORT: Duration = Duration::from_millis(10);
 
+/// How often a tree whose time is over is looked at, for the end of its grace.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// When a command has to be over, and how long it has to tidy up then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timeout {
@@ -72,10 +75,15 @@ impl Life {
                 .with_errno(errno as i32),
             )),
         }
+        let told_closed = command.is_closed();
         commands.ended(&command);
         if command.timed_out.get() {
             // What outlived the first process had the same time.
             self.end_tree(&commands, &command).await;
+        }
+        if !told_closed {
+            command.until(Command::is_closed).await;
+            commands.closed(&command);
         }
     }
 
@@ -99,18 +107,25 @@ impl Life {
             return;
         }
         let _ = kill::signal(commands, command, libc::SIGKILL, SignalScope::Tree).await;
+        // Whatever became of the tree, this one ends.
+        let _ = crate::sys::pidfd::send_signal(self.pidfd.get_ref(), libc::SIGKILL);
         let _ = self.pidfd.readable().await;
     }
 
     /// Gives the rest of the tree the grace from now, then ends it.
     async fn end_tree(&self, commands: &Rc<Commands>, command: &Rc<Command>) {
         let deadline = Instant::now() + self.timeout.grace;
-        while !command.is_closed() && Instant::now() < deadline {
-            let changed = command.changed.notified();
-            let _ = tokio::time::timeout_at(deadline, changed).await;
+        while is_alive(command) && Instant::now() < deadline {
+            tokio::time::sleep_until(deadline.min(Instant::now() + LOOK)).await;
         }
         let _ = kill::signal(commands, command, libc::SIGKILL, SignalScope::Tree).await;
     }
+}
+
+/// Something of the tree is left, with a pipe or without.
+fn is_alive(command: &Command) -> bool {
+    let cgroup = command.cgroup.borrow();
+    cgroup.as_ref().map_or(!command.is_closed(), |cgroup| cgroup.is_populated())
 }
 
 fn usage(command: &Command, status: Option<&Status>) -> Usage {

@@ -28,7 +28,7 @@ mod table;
 mod terminal;
 mod walk;
 
-pub use commands::{Commands, Ended};
+pub use commands::{Commands, End, Ended};
 pub use kill::signal;
 pub use prepare::{Prepared, check, prepare};
 pub use record::{Command, READER_GRACE};

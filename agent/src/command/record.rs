@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::cgroup::{Cgroup, CgroupPool};
 use super::stdin::Stdin;
 use super::terminal::Terminal;
-use crate::output::{Limits, Log};
+use crate::output::{Limits, Log, Meter};
 
 /// A lossless reader whose link broke, or that has not come yet, has this long.
 pub const READER_GRACE: Duration = Duration::from_secs(30);
@@ -78,14 +78,14 @@ fn unix_ms() -> u64 {
 }
 
 impl Command {
-    pub(super) fn new(exec: &Exec) -> Self {
+    pub(super) fn new(exec: &Exec, meter: &Rc<Meter>) -> Self {
         let defaults = Limits::default();
         let limits = Limits {
             window: exec.window_bytes.unwrap_or(defaults.window).clamp(1, MAX_WINDOW),
             stretch: exec.stretch_bytes.unwrap_or(defaults.stretch).min(MAX_WINDOW),
             ..defaults
         };
-        let mut log = Log::new(limits);
+        let mut log = Log::metered(limits, Rc::clone(meter));
         if exec.lossless {
             log.expect_reader(0, Instant::now() + READER_GRACE);
         }

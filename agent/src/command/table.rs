@@ -5,25 +5,29 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use postern_proto::limits::MAX_LISTED;
+use postern_proto::limits::{KEPT_SECONDS, MAX_ENDED, MAX_LISTED, MAX_RUNNING};
 use postern_proto::{Code, CommandInfo, Error, Exec};
 
 use super::record::Command;
+use crate::output::Meter;
 
 /// How long a command is kept after its end, for readers that come late.
-const KEEP: Duration = Duration::from_secs(30 * 60);
-
-/// How many ended commands are kept; the oldest go first.
-const MAX_ENDED: usize = 1_000;
-
-/// How many commands may run at once. Each costs three descriptors.
-const MAX_RUNNING: usize = 4_096;
+const KEEP: Duration = Duration::from_secs(KEPT_SECONDS);
 
 /// A sweep looks at every command, so it waits until it is worth it.
 const SWEEP_SLACK: usize = 256;
 
-/// What the logs of ended commands may take together, bytes.
-const MAX_ENDED_BYTES: usize = 64 << 20;
+/// What the logs of commands that are over may take of the budget: one part in
+/// so many. The oldest keep their status and lose their output.
+const ENDED_PART: usize = 4;
+
+/// When the budget is over, so much of it is taken afterwards, in parts of
+/// [`ENDED_PART`]: not each byte that follows is to start it again.
+const RELIEVED_PARTS: usize = 3;
+
+/// No running command's window gets smaller than this, bytes: with as many as
+/// there may be, that is 64 MiB.
+const MIN_SHARE: usize = 16 << 10;
 
 /// Why a command is not in the table.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,8 +51,9 @@ impl From<TableError> for Error {
 }
 
 /// The table. Commands are listed in the order of their start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
+    meter: Rc<Meter>,
     by_id: RefCell<HashMap<String, Rc<Command>>>,
     by_key: RefCell<HashMap<String, Rc<Command>>>,
     order: RefCell<Vec<Rc<Command>>>,
@@ -57,6 +62,18 @@ pub struct Table {
 }
 
 impl Table {
+    /// An empty one, whose logs count on `meter`.
+    pub(super) fn new(meter: Rc<Meter>) -> Self {
+        Self {
+            meter,
+            by_id: RefCell::default(),
+            by_key: RefCell::default(),
+            order: RefCell::default(),
+            running: Cell::default(),
+            ended_bytes: Cell::default(),
+        }
+    }
+
     /// The command of an earlier request with the same id or key.
     pub fn existing(&self, exec: &Exec) -> Option<Rc<Command>> {
         if let Some(command) = self.by_id.borrow().get(&exec.command_id) {
@@ -74,7 +91,7 @@ impl Table {
         if self.running.get() >= MAX_RUNNING {
             return Err(TableError::Full);
         }
-        let command = Rc::new(Command::new(exec));
+        let command = Rc::new(Command::new(exec, &self.meter));
         self.by_id.borrow_mut().insert(command.id.clone(), Rc::clone(&command));
         if !command.idempotency_key.is_empty() {
             let key = command.idempotency_key.clone();
@@ -94,7 +111,11 @@ impl Table {
     /// It is time to sweep.
     pub(super) fn is_over_its_caps(&self) -> bool {
         let ended = self.order.borrow().len() - self.running.get();
-        self.ended_bytes.get() > MAX_ENDED_BYTES || ended > MAX_ENDED + SWEEP_SLACK
+        self.ended_bytes.get() > self.max_ended_bytes() || ended > MAX_ENDED + SWEEP_SLACK
+    }
+
+    fn max_ended_bytes(&self) -> usize {
+        self.meter.budget() / ENDED_PART
     }
 
     /// By id.
@@ -138,10 +159,16 @@ impl Table {
             ended += 1;
             bytes += command.log.borrow().allocated();
             let age = command.finished_at().map_or(Duration::ZERO, |t| now.duration_since(t));
-            let too_much = ended > MAX_ENDED || bytes > MAX_ENDED_BYTES || age > KEEP;
-            if too_much && command.is_closed() && !command.is_read() {
-                bytes -= command.log.borrow().allocated();
+            let before = command.log.borrow().allocated();
+            if !command.is_closed() || command.is_read() {
+                continue;
+            }
+            if ended > MAX_ENDED || age > KEEP {
                 forget.insert(command.id.clone());
+                bytes -= before;
+            } else if bytes > self.max_ended_bytes() {
+                command.log.borrow_mut().squeeze(0);
+                bytes -= before - command.log.borrow().allocated();
             }
         }
         self.ended_bytes.set(bytes);
@@ -151,5 +178,29 @@ impl Table {
         self.by_id.borrow_mut().retain(|id, _| !forget.contains(id));
         self.by_key.borrow_mut().retain(|_, c| !forget.contains(&c.id));
         order.retain(|c| !forget.contains(&c.id));
+    }
+
+    /// The logs take more than they may. The oldest of the commands that are over
+    /// give their output first; then whoever has more than an equal share makes
+    /// do with that. What a lossless reader has not had yet is nobody's to give.
+    pub(super) fn relieve(&self) {
+        let target = self.meter.budget() / ENDED_PART * RELIEVED_PARTS;
+        let order = self.order.borrow();
+        let (over, open): (Vec<_>, Vec<_>) =
+            order.iter().partition(|c| c.is_closed() && !c.is_read());
+        for command in over {
+            if self.meter.used() <= target {
+                break;
+            }
+            command.log.borrow_mut().squeeze(0);
+        }
+        if self.meter.used() > target {
+            let share = (target / open.len().max(1)).max(MIN_SHARE);
+            let greedy = |c: &&&Rc<Command>| c.log.borrow().allocated() > share;
+            for command in open.iter().filter(greedy) {
+                command.log.borrow_mut().squeeze(share as u64);
+            }
+        }
+        self.meter.relieved();
     }
 }

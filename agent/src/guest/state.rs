@@ -13,7 +13,7 @@ use postern_proto::{Code, Configure, Error, Event, FromAgent};
 use tokio::sync::Notify;
 
 use super::image::ImageStore;
-use crate::command::{Commands, Ended, Namespaces, Session};
+use crate::command::{Commands, End, Ended, Namespaces, Session};
 use crate::console::Console;
 use crate::link::{ConnError, Outbox};
 use crate::sys::process::random_id;
@@ -260,20 +260,29 @@ impl State {
 }
 
 /// Tidies up behind commands that came to their end, and tells the host of those
-/// that nobody waits for.
+/// that nobody waits for. A log that is final only later is told of on its own.
 pub(crate) async fn after_the_end(state: Rc<State>, mut ended: Ended) {
-    while let Some(command) = ended.recv().await {
-        if !command.is_awaited() {
-            state.tell(Event::CommandExited(Box::new(command.info())));
+    while let Some(end) = ended.recv().await {
+        match &end {
+            End::Final(command) if !command.is_awaited() => {
+                state.tell(Event::CommandExited(Box::new(command.info())));
+            }
+            End::Final(_) => {}
+            End::Closed(command) => state.tell(Event::CommandClosed(Box::new(command.info()))),
         }
+        let (End::Final(command) | End::Closed(command)) = end;
         state.commands.tidy_after(&command);
     }
 }
 
-/// Looks now and then at what nobody asks for.
+/// Looks now and then at what nobody asks for, and at once at logs that take too
+/// much.
 pub(crate) async fn housekeeping(state: Rc<State>) {
+    let mut next = tokio::time::interval(HOUSEKEEPING);
     loop {
-        tokio::time::sleep(HOUSEKEEPING).await;
-        state.commands.tidy();
+        tokio::select! {
+            _ = next.tick() => state.commands.tidy(),
+            () = state.commands.keep_to_the_budget() => {}
+        }
     }
 }

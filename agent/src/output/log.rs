@@ -1,12 +1,14 @@
 //! One command's log: runs of bytes, each of one stream, in the order read.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Instant;
 
 use postern_proto::OutputStream;
 
 use super::blocks::{Blocks, MAX_BLOCK};
 use super::hold::{HoldId, Holds};
+use super::meter::Meter;
 
 /// How much a log keeps, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +27,9 @@ impl Default for Limits {
         Self { window: 1 << 20, stretch: 32 << 20, max_runs: 32 << 10 }
     }
 }
+
+/// A squeezed log still tells its streams apart.
+const MIN_RUNS: usize = 64;
 
 /// Neighbouring bytes of one stream.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +104,9 @@ pub struct Log {
     limits: Limits,
     blocks: Blocks,
     runs: VecDeque<Run>,
+    /// Bytes of `runs` that the meter knows of.
+    counted_runs: usize,
+    meter: Rc<Meter>,
     first: u64,
     end: u64,
     stream_end: [u64; 3],
@@ -116,12 +124,19 @@ fn index(stream: OutputStream) -> usize {
 }
 
 impl Log {
-    /// An empty log.
+    /// An empty log that counts for nobody.
     pub fn new(limits: Limits) -> Self {
+        Self::metered(limits, Meter::new(usize::MAX))
+    }
+
+    /// An empty log among others.
+    pub fn metered(limits: Limits, meter: Rc<Meter>) -> Self {
         Self {
             limits,
-            blocks: Blocks::default(),
+            blocks: Blocks::new(Rc::clone(&meter)),
             runs: VecDeque::new(),
+            counted_runs: 0,
+            meter,
             first: 0,
             end: 0,
             stream_end: [0; 3],
@@ -169,6 +184,16 @@ impl Log {
         self.blocks.allocated() + self.runs.capacity() * size_of::<Run>()
     }
 
+    /// The list of runs may have grown or shrunk.
+    fn count_runs(&mut self) {
+        let now = self.runs.capacity() * size_of::<Run>();
+        if now != self.counted_runs {
+            self.meter.give_back(self.counted_runs);
+            self.meter.add(now);
+            self.counted_runs = now;
+        }
+    }
+
     /// How many bytes may be appended now. Zero only while a reader holds.
     pub fn room(&self) -> u64 {
         let Some(slowest) = self.holds.slowest() else {
@@ -206,6 +231,7 @@ impl Log {
         }
         self.end += len;
         self.stream_end[index(stream)] += len;
+        self.count_runs();
         self.trim();
     }
 
@@ -226,6 +252,23 @@ impl Log {
         self.closed = true;
         self.blocks.seal();
         self.runs.shrink_to_fit();
+        self.count_runs();
+    }
+
+    /// Makes do with `keep` bytes from here on, ahead of a lossless reader and
+    /// behind it. What such a reader has not had yet stays, and until it has,
+    /// there is no room for more.
+    pub fn squeeze(&mut self, keep: u64) {
+        // A log that is not final has room for something, or nothing would go on.
+        let least = u64::from(!self.closed);
+        self.limits.window = self.limits.window.min(keep.max(least));
+        self.limits.stretch = self.limits.stretch.min(keep);
+        let runs = usize::try_from(keep).unwrap_or(usize::MAX) / size_of::<Run>();
+        self.limits.max_runs = self.limits.max_runs.min(runs.max(MIN_RUNS));
+        self.trim();
+        self.blocks.fit(self.first, usize::try_from(keep).unwrap_or(usize::MAX));
+        self.runs.shrink_to_fit();
+        self.count_runs();
     }
 
     /// A cursor at `from`, in the reader's own count.
@@ -388,15 +431,22 @@ impl Log {
                 by_stretch.min(by_window).min(self.acked.unwrap_or(u64::MAX))
             }
         };
-        // Too many runs is too much memory: the oldest go, held or not; a hold
-        // stops the pumps before it comes to that.
-        if let Some(excess) = self.runs.len().checked_sub(2 * self.limits.max_runs)
-            && let Some(run) = self.runs.get(excess)
+        // Too many runs is too much memory. Of a log that is held only those go
+        // that its readers have had; half of them, so that there is room again,
+        // or a process that alternates between its streams would wait for ever.
+        let (had, keep) = match self.holds.slowest() {
+            None => (self.end, self.limits.max_runs),
+            Some(slowest) => {
+                (slowest.min(self.acked.unwrap_or(u64::MAX)), self.limits.max_runs / 2)
+            }
+        };
+        if self.runs.len() >= self.limits.max_runs
+            && let Some(run) = self.runs.get(self.runs.len() - keep)
         {
-            first = first.max(run.offset);
+            first = first.max(run.offset.min(had));
         }
-        if self.holds.slowest().is_none()
-            && let Some(excess) = self.runs.len().checked_sub(self.limits.max_runs)
+        // Draining a dead process's pipes comes before what a hold says.
+        if let Some(excess) = self.runs.len().checked_sub(2 * self.limits.max_runs)
             && let Some(run) = self.runs.get(excess)
         {
             first = first.max(run.offset);
@@ -425,4 +475,10 @@ impl Log {
 
     /// The largest piece that [`Self::next`] gives.
     pub const MAX_PIECE: usize = MAX_BLOCK;
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.meter.give_back(self.counted_runs);
+    }
 }

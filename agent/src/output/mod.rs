@@ -13,12 +13,18 @@
 //! `stretch` behind the slowest such reader is kept too, since bytes that were
 //! written to a socket may never have arrived.
 //!
+//! A [`Meter`] counts what all logs take together. Whoever keeps them makes room
+//! with [`Log::squeeze`] when that is too much: what is dropped then is a gap as
+//! any other, and a log that is held has less room instead.
+//!
 //! Nothing here knows of processes, sockets or clocks; time comes in as an
 //! argument, so that a test can drive every interleaving.
 
 mod blocks;
 mod hold;
 mod log;
+mod meter;
 
 pub use hold::HoldId;
 pub use log::{Cursor, Limits, Log, Next};
+pub use meter::Meter;
