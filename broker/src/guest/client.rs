@@ -25,7 +25,8 @@ pub(crate) const LINK_DEADLINE: Duration = Duration::from_secs(15);
 pub struct ConnectOptions {
     /// How long the agent may take to be there.
     pub deadline: Duration,
-    /// A hint that now is a good time to try (the doorbell).
+    /// Fires when the agent says that it is ready (the doorbell). Nothing is
+    /// dialled before, unless half of the deadline is over.
     pub hint: Option<Arc<Notify>>,
 }
 
@@ -211,6 +212,14 @@ impl Inner {
         let begun = Instant::now();
         let end = begun + options.deadline;
         let mut backoff = Backoff::booting();
+        // vhost-device-vsock (0.3) stops for good when a connection meets a
+        // guest that is setting up its queues; one that has rung is past that.
+        let patience = begun + options.deadline / 2;
+        if options.hint.is_some()
+            && tokio::time::timeout_at(patience, rung(options.hint.as_deref())).await.is_err()
+        {
+            tracing::warn!("the guest did not say that it is ready; trying all the same");
+        }
         loop {
             let give_up = end.min(Instant::now() + FIRST_ATTEMPT);
             let tried = tokio::select! {
