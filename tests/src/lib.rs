@@ -31,7 +31,6 @@ pub mod random;
 pub mod raw;
 pub mod rig;
 pub mod session;
-pub mod tagged;
 pub mod wait;
 
 pub use broker::Broker;
