@@ -1,5 +1,5 @@
 //! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR
-//! [ADDRESS].
+//! `[ADDRESS]`.
 //!
 //! Its stdin is a lifeline: when the tests are gone, for whatever reason, it
 //! reads the end there and ends its sandboxes.
