@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::sync::LazyLock;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -136,6 +137,11 @@ enum Op {
     Drain,
 }
 
+/// What there is to say.
+static SAID: LazyLock<Bytes> = LazyLock::new(|| {
+    (0..1_u32 << 20).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
+});
+
 fn op() -> impl Strategy<Value = Op> {
     let (back, len) = (0..3_u64 << 14, 0..3_usize << 16);
     prop_oneof![
@@ -150,9 +156,7 @@ proptest! {
     /// However it is cut, repeated and interleaved: every byte once, in order.
     #[test]
     fn every_byte_arrives_once_and_in_order(ops in prop::collection::vec(op(), 1..60)) {
-        let said: Vec<u8> = (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect();
-        let said = Bytes::from(said);
+        let said = &*SAID;
         in_runtime(|| {
             let mut stdin = Stdin::new(&said.slice(..10), true);
             let mut pipe = connect(&mut stdin);
