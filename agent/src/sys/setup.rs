@@ -182,8 +182,10 @@ pub(super) fn limits(steps: &mut Steps<'_>, setup: &RawSetup) {
         steps.at(Step::Rlimits);
     }
     for index in 0..setup.rlimit_count {
-        // SAFETY: within the list, which outlives the child's way to execve(2).
-        let (resource, limits) = unsafe { &*setup.rlimits.add(index) };
+        // SAFETY: within the list.
+        let entry = unsafe { setup.rlimits.add(index) };
+        // SAFETY: the list outlives the child's way to execve(2).
+        let (resource, limits) = unsafe { &*entry };
         let new = std::ptr::from_ref(limits) as usize;
         steps.run(libc::SYS_prlimit64, [0, *resource as usize, new, 0]);
     }
