@@ -88,7 +88,7 @@ async fn bodies_are_looked_at_before_anything_is_made() {
         ("/v1/sessions", "{", "body"),
         ("/v1/sessions", r#"{"workspace":"w"}"#, "workspace"),
         ("/v1/sessions/nope/exec", r#"{"command":1}"#, "command"),
-        ("/v1/sessions/nope/exec", r#"{"command":"a","tty":true}"#, "tty"),
+        ("/v1/sessions/nope/exec", r#"{"command":"a","tty":"yes"}"#, "tty"),
         ("/v1/sessions/nope/commands/x/kill", r#"{"signal":"NOPE"}"#, "signal"),
         ("/v1/sessions/nope/commands/x/stdin", "{}", "input"),
         ("/v1/sessions/nope/commands/x/ack", "{}", "offset"),
