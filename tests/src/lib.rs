@@ -31,6 +31,7 @@ pub mod random;
 pub mod raw;
 pub mod rig;
 pub mod session;
+pub mod socket;
 pub mod tagged;
 pub mod wait;
 
@@ -38,3 +39,4 @@ pub use broker::Broker;
 pub use command::Command;
 pub use rig::{Kind, Rig};
 pub use session::{Answer, Session};
+pub use socket::Socket;

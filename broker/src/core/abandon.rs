@@ -57,6 +57,17 @@ impl Callers {
         }
     }
 
+    /// Another caller of a command that has one, or had one until now.
+    pub(super) fn enter_again(
+        self: &Arc<Self>,
+        guest: Guest,
+        key: &str,
+        command_id: &str,
+    ) -> Option<Caller> {
+        let known = self.lock().contains_key(key);
+        known.then(|| self.enter(guest, key, command_id))
+    }
+
     /// The caller's number, and that it is gone; it stays counted as pending.
     fn leave(&self, key: &str, pending: bool) -> u64 {
         let mut keys = self.lock();

@@ -14,8 +14,11 @@ pub(crate) mod kill;
 pub(crate) mod lossless;
 pub(crate) mod many;
 pub(crate) mod output;
+pub(crate) mod pty;
 pub(crate) mod stdin;
+pub(crate) mod stdin_flow;
 pub(crate) mod timeouts;
+pub(crate) mod wait;
 pub(crate) mod workload;
 
 /// `module: function, function;` for each, on a rig by the name of its function.
@@ -117,6 +120,27 @@ macro_rules! both_rigs {
                 a_repeated_write_is_not_applied_twice,
                 a_process_that_never_reads_costs_a_bounded_buffer,
                 a_program_that_closes_stdin_is_told_of;
+            pty:
+                a_person_gets_a_login_shell_on_a_terminal,
+                a_new_size_reaches_the_program,
+                an_agent_gets_a_shell_that_draws_nothing,
+                an_exec_without_a_terminal_tags_its_streams,
+                ctrl_c_and_signals_stop_a_loop,
+                a_cut_socket_is_replaced_and_no_byte_is_lost_or_doubled,
+                a_detached_terminal_goes_on_and_is_replayed,
+                several_may_type_and_watch_and_a_slow_one_stalls_only_itself,
+                a_flood_past_a_viewer_that_does_not_read_costs_little,
+                what_cannot_start_is_an_http_error,
+                a_wrong_message_is_answered_and_the_socket_stays,
+                an_exec_ends_with_its_socket_and_a_terminal_does_not;
+            stdin_flow:
+                a_body_of_any_length_goes_to_stdin,
+                a_body_that_breaks_off_leaves_stdin_open_and_a_repeat_goes_on,
+                a_process_that_does_not_read_stalls_only_its_own_stdin,
+                writers_of_one_stdin_do_not_lose_each_others_bytes;
+            wait:
+                a_wait_ends_with_the_exit_or_with_its_time,
+                a_wait_for_the_log_outlasts_the_exit;
             timeouts:
                 a_timeout_sends_term_and_keeps_the_output,
                 a_timeout_kills_who_ignores_it_and_who_left,

@@ -12,6 +12,7 @@ pub(super) mod kill;
 pub(super) mod list_commands;
 pub(super) mod list_sessions;
 pub(super) mod output;
+pub(super) mod pty;
 pub(super) mod put_file;
 pub(super) mod put_stdin;
 pub(super) mod resize;
