@@ -10,6 +10,7 @@
 
 mod abandon;
 mod admission;
+mod adopt;
 mod broker;
 mod builder;
 mod claim;
@@ -20,7 +21,9 @@ mod follow;
 mod id;
 mod issued;
 mod lifecycle;
+mod resume;
 mod run;
+mod saved;
 mod session;
 mod stdin;
 mod stdin_flow;

@@ -14,6 +14,7 @@ pub(crate) mod kill;
 pub(crate) mod lossless;
 pub(crate) mod many;
 pub(crate) mod output;
+pub(crate) mod restart;
 pub(crate) mod pty;
 pub(crate) mod stdin;
 pub(crate) mod stdin_flow;
@@ -115,6 +116,13 @@ macro_rules! both_rigs {
                 a_quick_death_loses_no_byte,
                 foreground_output_over_the_cap_is_marked,
                 a_flood_that_nobody_reads_stays_within_its_window;
+            restart:
+                a_killed_broker_loses_no_byte_of_output_or_stdin,
+                what_was_there_before_a_restart_is_there_after_it,
+                a_retried_exec_runs_once_also_when_the_broker_died,
+                commands_whose_callers_died_with_the_broker_are_ended,
+                a_sandbox_that_died_while_no_broker_was_there_is_failed,
+                a_broker_killed_while_it_makes_a_session_leaves_nothing;
             stdin:
                 stdin_is_closed_unless_asked_for,
                 a_repeated_write_is_not_applied_twice,

@@ -1,3 +1,4 @@
 //! Scenarios about what only a machine has.
 
 pub(crate) mod machine;
+pub(crate) mod replug;

@@ -17,6 +17,7 @@ pub(super) mod put_file;
 pub(super) mod put_stdin;
 pub(super) mod resize;
 pub(super) mod resize_session;
+pub(super) mod resume;
 pub(super) mod stdin;
 pub(super) mod stream;
 pub(super) mod upload;
