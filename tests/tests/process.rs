@@ -29,6 +29,8 @@ scenarios! { process, in process_only,
         an_agent_that_is_not_there_is_an_error_with_a_deadline;
     lost:
         commands_that_died_while_no_broker_was_there_are_lost;
+    resume:
+        a_sandbox_leaves_the_hosts_clock_alone;
     stall:
         a_reader_that_stalls_costs_bounded_memory_and_no_byte;
     survival:

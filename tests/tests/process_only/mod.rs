@@ -3,6 +3,7 @@
 pub(crate) mod cli;
 pub(crate) mod daemon;
 pub(crate) mod liars;
+pub(crate) mod resume;
 pub(crate) mod lost;
 pub(crate) mod stall;
 pub(crate) mod survival;

@@ -17,6 +17,8 @@ pub(crate) mod output;
 pub(crate) mod restart;
 pub(crate) mod pty;
 pub(crate) mod stdin;
+pub(crate) mod stdin_stream;
+pub(crate) mod terminal;
 pub(crate) mod stdin_flow;
 pub(crate) mod timeouts;
 pub(crate) mod wait;
@@ -128,6 +130,25 @@ macro_rules! both_rigs {
                 a_repeated_write_is_not_applied_twice,
                 a_process_that_never_reads_costs_a_bounded_buffer,
                 a_program_that_closes_stdin_is_told_of;
+            stdin_stream:
+                a_large_stdin_arrives_whole_and_memory_stays_flat,
+                a_stdin_stream_that_breaks_is_taken_up_where_it_was,
+                streams_and_single_writes_are_one_stdin,
+                a_stdin_stream_that_does_not_fit_is_an_error,
+                a_process_that_takes_no_more_ends_the_stream,
+                a_stream_to_a_process_that_never_reads_stalls_nobody;
+            terminal:
+                a_terminal_has_a_name_a_size_and_a_type,
+                a_user_can_open_the_terminal_again,
+                a_login_shell_reads_its_name,
+                a_start_that_fails_on_a_terminal_says_why,
+                ctrl_c_ends_what_is_in_the_foreground,
+                ctrl_z_stops_and_fg_goes_on,
+                the_end_of_stdin_is_the_end_on_a_terminal,
+                a_terminal_that_nobody_reads_from_stalls_nobody,
+                a_detached_terminal_goes_on_and_all_see_the_same,
+                who_keeps_the_terminal_open_is_told_from_the_exit,
+                a_resize_reaches_the_program;
             pty:
                 a_person_gets_a_login_shell_on_a_terminal,
                 a_new_size_reaches_the_program,

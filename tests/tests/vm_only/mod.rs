@@ -1,4 +1,5 @@
 //! Scenarios about what only a machine has.
 
 pub(crate) mod machine;
+pub(crate) mod resume;
 pub(crate) mod replug;
