@@ -40,4 +40,8 @@ scenarios! { process, in process_only,
         a_killed_sandbox_fails_its_session_alone,
         a_broker_that_ends_takes_its_sandboxes_along,
         two_brokers_do_not_disturb_each_other;
+    walk:
+        without_cgroups_a_kill_of_the_tree_reaches_who_left,
+        without_cgroups_a_term_of_the_tree_reaches_each_process_once,
+        without_cgroups_a_timeout_ends_every_descendant;
 }

@@ -8,6 +8,10 @@ mod vm_only;
 both_rigs!(vm);
 
 scenarios! { vm, in vm_only,
+    bounds:
+        a_fork_bomb_is_contained_and_the_agent_answers,
+        a_command_over_its_memory_is_told_as_oom_killed_and_no_other_is,
+        a_peak_of_memory_is_the_commands_own;
     machine:
         a_root_inside_gets_no_word_from_the_agent,
         a_command_that_eats_the_memory_is_told_of_and_the_agent_lives,

@@ -7,3 +7,4 @@ pub(crate) mod resume;
 pub(crate) mod lost;
 pub(crate) mod stall;
 pub(crate) mod survival;
+pub(crate) mod walk;

@@ -3,6 +3,7 @@
 
 pub(crate) mod basics;
 pub(crate) mod ending;
+pub(crate) mod ends;
 pub(crate) mod errors;
 pub(crate) mod failed_starts;
 pub(crate) mod faults;
@@ -11,11 +12,13 @@ pub(crate) mod held_open;
 pub(crate) mod hostile;
 pub(crate) mod image;
 pub(crate) mod kill;
+pub(crate) mod limits;
 pub(crate) mod lossless;
 pub(crate) mod many;
 pub(crate) mod output;
-pub(crate) mod restart;
 pub(crate) mod pty;
+pub(crate) mod restart;
+pub(crate) mod setup;
 pub(crate) mod stdin;
 pub(crate) mod stdin_stream;
 pub(crate) mod terminal;
@@ -55,6 +58,12 @@ macro_rules! both_rigs {
                 a_deleted_session_ends_in_order_and_leaves_nothing,
                 a_forced_end_leaves_no_grace,
                 a_session_ends_when_its_time_is_over;
+            ends:
+                an_exit_is_told_though_a_grandchild_never_stops_writing,
+                a_timeout_ends_every_descendant,
+                a_timeout_ends_a_stopped_command,
+                what_outlives_the_first_process_has_the_grace_too,
+                a_core_dump_is_told;
             errors:
                 what_is_not_there_is_not_found,
                 a_missing_image_is_named,
@@ -99,6 +108,9 @@ macro_rules! both_rigs {
                 a_term_of_the_tree_reaches_each_process_once,
                 a_kill_after_the_exit_is_no_error,
                 an_unknown_signal_or_scope_is_refused;
+            limits:
+                a_limit_is_kept_or_refused_by_name,
+                what_a_command_used_is_told;
             lossless:
                 a_stream_of_events_is_byte_exact_and_memory_stays_flat,
                 raw_output_is_byte_exact_and_memory_stays_flat,
@@ -125,6 +137,12 @@ macro_rules! both_rigs {
                 commands_whose_callers_died_with_the_broker_are_ended,
                 a_sandbox_that_died_while_no_broker_was_there_is_failed,
                 a_broker_killed_while_it_makes_a_session_leaves_nothing;
+            setup:
+                a_process_is_set_up_as_asked,
+                capabilities_are_what_the_profile_says,
+                what_cannot_be_had_names_its_field,
+                a_user_is_asked_for_in_every_form,
+                starts_that_fail_at_each_stage_disturb_no_others;
             stdin:
                 stdin_is_closed_unless_asked_for,
                 a_repeated_write_is_not_applied_twice,
