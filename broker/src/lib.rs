@@ -3,7 +3,7 @@
 //! It makes or attaches sandboxes (`driver`), fills them with an image
 //! (`image`), reaches their agents ([`transport`]), speaks the protocol to them
 //! ([`guest`]), and offers sessions, commands and files as plain async calls
-//! ([`core`]) and over HTTP ([`api`]).
+//! ([`core`]) and over HTTP ([`api`]). What must survive it is in its `store`.
 //!
 //! Dependence goes one way: `api → core → guest → transport`. A dialect of the
 //! API never sees the protocol, the core never sees HTTP, a transport never sees
@@ -17,4 +17,5 @@ pub mod core;
 mod driver;
 pub mod guest;
 mod image;
+mod store;
 pub mod transport;

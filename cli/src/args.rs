@@ -85,6 +85,19 @@ pub(crate) struct Serve {
     /// Let in whoever can reach the port (loopback only)
     #[arg(long)]
     pub(crate) allow_anonymous: bool,
+    /// What SIGTERM does to the sandboxes: end them, or leave them for the next daemon with
+    /// this data directory [default: end]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_shutdown: Option<OnShutdown>,
+}
+
+/// What becomes of sandboxes when the daemon is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnShutdown {
+    #[default]
+    End,
+    Leave,
 }
 
 /// What a session can be given.

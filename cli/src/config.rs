@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use postern_broker::core::{Broker, BrokerBuilder, DriverChoice};
 use serde::Deserialize;
 
-use crate::args::{Driver, Serve};
+use crate::args::{Driver, OnShutdown, Serve};
 use crate::error::Error;
 
 /// Everything is optional; what is not known is refused, since a misspelt
@@ -21,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) default_image: Option<String>,
     #[serde(default)]
     pub(crate) allow_anonymous: bool,
+    pub(crate) on_shutdown: Option<OnShutdown>,
     /// `postern-agent`.
     pub(crate) agent: Option<PathBuf>,
     /// `vmlinuz`.
@@ -40,6 +41,7 @@ impl Config {
             images: flags.images.or(file.images),
             default_image: flags.default_image.or(file.default_image),
             allow_anonymous: flags.allow_anonymous || file.allow_anonymous,
+            on_shutdown: flags.on_shutdown.or(file.on_shutdown),
             ..file
         })
     }
@@ -109,6 +111,13 @@ mod tests {
         assert_eq!(config.listen.unwrap().port(), 1);
         assert_eq!(config.agent.as_deref(), Some(Path::new("/a")));
         assert!(!config.allow_anonymous);
+        let flags = Serve { on_shutdown: Some(OnShutdown::End), ..Serve::default() };
+        assert_eq!(
+            load("on_shutdown = \"leave\"", flags).unwrap().on_shutdown,
+            Some(OnShutdown::End)
+        );
+        let config = load("on_shutdown = \"leave\"", Serve::default()).unwrap();
+        assert_eq!(config.on_shutdown, Some(OnShutdown::Leave));
     }
 
     #[test]
@@ -117,6 +126,8 @@ mod tests {
             load("drivr = \"qemu\"", Serve::default()).unwrap_err().to_string().contains("drivr")
         );
         assert!(load("driver = \"kvm\"", Serve::default()).unwrap().builder().is_err());
+        let wrong = load("on_shutdown = \"stay\"", Serve::default()).unwrap_err().to_string();
+        assert!(wrong.contains("on_shutdown"), "{wrong}");
         let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };
         assert!(Config::load(missing).is_err());
     }

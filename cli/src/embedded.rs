@@ -99,7 +99,8 @@ pub(crate) async fn child(args: args::Embedded) -> Result<u8, Error> {
     let config =
         Config { images: args.images, data_dir: Some(args.dir.join("data")), ..Config::default() };
     let doing = "setting up a broker";
-    let broker = config.builder()?.build().await;
+    // Its sandboxes end with the call, so there is nothing for a later broker.
+    let broker = config.builder()?.without_store().build().await;
     let broker = broker.map_err(|source| Error::Broker { doing: doing.to_owned(), source })?;
     let listener =
         UnixListener::bind(socket_in(&args.dir)).map_err(Error::io("making the socket"))?;

@@ -42,6 +42,8 @@ pub struct Follow {
     pub until_exit: bool,
     /// Carry what is there now, and end.
     pub no_wait: bool,
+    /// Of the host's choice, the same whenever this reader comes again; 0 for none.
+    pub reader: u64,
 }
 
 /// Feed a command's stdin. Data frames carry the offset of their first byte: what
@@ -181,6 +183,7 @@ impl StreamOpen {
                 lossless: f.lossless,
                 until_exit: f.until_exit,
                 no_wait: f.no_wait,
+                reader: f.reader,
             })),
             Self::ReadFile(f) => Some(Body::ReadFile(wire::ReadFile {
                 path: f.path.clone(),
@@ -224,6 +227,7 @@ impl StreamOpen {
                 lossless: f.lossless,
                 until_exit: f.until_exit,
                 no_wait: f.no_wait,
+                reader: f.reader,
             }),
             Some(Body::ReadFile(f)) => Self::ReadFile(ReadFile {
                 path: f.path,

@@ -26,6 +26,16 @@ impl<'a> Command<'a> {
         format!("/commands/{}{rest}", self.id)
     }
 
+    /// A request below its path, with JSON both ways.
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> Answer {
+        self.session.ask(method, &self.path(path), body)
+    }
+
+    /// A request below its path, with a body as it is.
+    pub fn send(&self, method: &str, path: &str, body: &[u8]) -> Response {
+        self.session.send(method, &self.path(path), &[], body)
+    }
+
     /// Whatever the API says of it.
     pub fn look(&self) -> Answer {
         self.session.ask("GET", &self.path(""), &Value::Null)

@@ -31,9 +31,12 @@ pub mod random;
 pub mod raw;
 pub mod rig;
 pub mod session;
+pub mod socket;
+pub mod tagged;
 pub mod wait;
 
 pub use broker::Broker;
 pub use command::Command;
 pub use rig::{Kind, Rig};
 pub use session::{Answer, Session};
+pub use socket::Socket;

@@ -39,6 +39,13 @@ impl Process {
         let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         line.split(|b| *b == 0).any(|word| word == path.as_os_str().as_bytes())
     }
+
+    /// Whether this path is in one of its arguments.
+    pub fn has_argument_with(&self, path: &Path) -> bool {
+        let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let path = path.as_os_str().as_bytes();
+        line.windows(path.len()).any(|part| part == path)
+    }
 }
 
 /// Every process of this host.

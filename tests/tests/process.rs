@@ -14,6 +14,9 @@ scenarios! { process, in process_only,
         run_of_a_killed_shell_is_137,
         run_of_what_is_not_there_says_so,
         run_hands_stdin_on_and_leaves_nothing;
+    daemon:
+        a_daemon_that_is_to_leave_its_sandboxes_leaves_them_to_the_next,
+        a_second_daemon_on_one_data_directory_is_refused_and_told_why;
     liars:
         offsets_that_jump_are_an_error,
         offsets_that_go_back_are_an_error,
@@ -24,6 +27,10 @@ scenarios! { process, in process_only,
         silence_is_no_exit_and_stalls_nobody_else,
         a_link_that_always_breaks_costs_no_spinning,
         an_agent_that_is_not_there_is_an_error_with_a_deadline;
+    lost:
+        commands_that_died_while_no_broker_was_there_are_lost;
+    resume:
+        a_sandbox_leaves_the_hosts_clock_alone;
     stall:
         a_reader_that_stalls_costs_bounded_memory_and_no_byte;
     survival:
@@ -33,4 +40,8 @@ scenarios! { process, in process_only,
         a_killed_sandbox_fails_its_session_alone,
         a_broker_that_ends_takes_its_sandboxes_along,
         two_brokers_do_not_disturb_each_other;
+    walk:
+        without_cgroups_a_kill_of_the_tree_reaches_who_left,
+        without_cgroups_a_term_of_the_tree_reaches_each_process_once,
+        without_cgroups_a_timeout_ends_every_descendant;
 }

@@ -33,6 +33,7 @@ pub use kill::signal;
 pub use prepare::{Prepared, check, prepare};
 pub use record::{Command, READER_GRACE};
 pub use session::Session;
+pub use setup::raise_own_descriptors;
 pub use spawner::Namespaces;
 pub use start::{fail, start};
 pub(crate) use stdin::until_room;

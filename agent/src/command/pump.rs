@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -22,6 +23,10 @@ const LARGE_PIPE: i32 = 1 << 20;
 /// No terminal holds more than this between its two ends: the kernel's buffers
 /// for each are some KiB. What is read beyond was written after the exit.
 const TERMINAL_HOLDS: usize = 64 << 10;
+
+/// Everybody had closed it, and somebody has opened it again before that was
+/// seen. No more is told of it from then on, so it is looked at this often.
+const REOPENED: Duration = Duration::from_millis(20);
 
 /// One of a command's output pipes, or its terminal.
 #[derive(Debug)]
@@ -83,7 +88,14 @@ impl ReadFromChild {
                         tokio::task::yield_now().await;
                     }
                 }
-                Read::Nothing => ready.clear_ready(),
+                Read::Nothing => {
+                    let was_closed = ready.ready().is_read_closed();
+                    ready.clear_ready();
+                    drop(ready);
+                    if was_closed {
+                        tokio::time::sleep(REOPENED).await;
+                    }
+                }
                 Read::End => break,
             }
         }

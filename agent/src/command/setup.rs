@@ -1,7 +1,9 @@
 //! How a process is to be set up, from the request's numbers and names.
 
 use std::ffi::c_int;
+use std::sync::OnceLock;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use postern_proto::{CgroupLimits, Error, Exec, Rlimit};
 
 use super::capabilities;
@@ -38,20 +40,53 @@ const RESOURCES: [(&str, c_int); 16] = [
     ("stack", libc::RLIMIT_STACK as c_int),
 ];
 
+/// Descriptors of the serving process: one for each connection, about four for
+/// each command, and as many again. What a VM's kernel gives (1024) is used up by
+/// a hundred commands that a few follow each.
+const OWN_DESCRIPTORS: u64 = 32 << 10;
+
+/// The limit that the agent was started with, once it has another.
+static DESCRIPTORS_AT_FIRST: OnceLock<Limits> = OnceLock::new();
+
+/// Takes more descriptors for the agent than its commands get.
+pub fn raise_own_descriptors() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let wanted = OWN_DESCRIPTORS.max(soft);
+    // Beyond the hard limit only the machine's root may go; short of it is better
+    // than nothing, and the listener waits when there are none left.
+    let raised = setrlimit(Resource::RLIMIT_NOFILE, wanted, wanted.max(hard))
+        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard));
+    if raised.is_ok() {
+        let _ = DESCRIPTORS_AT_FIRST.set(Limits { soft, hard });
+    }
+}
+
+/// As asked for; of descriptors, what the agent itself was given.
+fn rlimits(exec: &Exec) -> Result<Vec<(c_int, Limits)>, Error> {
+    if exec.rlimits.len() > MAX_RLIMITS {
+        return Err(Error::invalid("rlimits", format!("there are more than {MAX_RLIMITS}")));
+    }
+    let mut all = exec.rlimits.iter().map(rlimit).collect::<Result<Vec<_>, _>>()?;
+    let descriptors = libc::RLIMIT_NOFILE as c_int;
+    if let Some(first) = DESCRIPTORS_AT_FIRST.get()
+        && all.iter().all(|(resource, _)| *resource != descriptors)
+    {
+        all.push((descriptors, *first));
+    }
+    Ok(all)
+}
+
 /// Checks what was asked for and brings it into the kernel's form.
 pub(super) fn setup(exec: &Exec) -> Result<Setup, Error> {
     let umask = exec.umask.unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
         return Err(Error::invalid("umask", format!("{umask:#o} is more than 0777")));
     }
-    if exec.rlimits.len() > MAX_RLIMITS {
-        return Err(Error::invalid("rlimits", format!("there are more than {MAX_RLIMITS}")));
-    }
     within("nice", exec.nice, NICE)?;
     within("oom_score_adj", exec.oom_score_adj, OOM_SCORE_ADJ)?;
     Ok(Setup {
         umask,
-        rlimits: exec.rlimits.iter().map(rlimit).collect::<Result<_, _>>()?,
+        rlimits: rlimits(exec)?,
         capabilities: exec.capabilities.as_ref().map(capabilities::sets).transpose()?,
         no_new_privs: exec.no_new_privs,
         nice: exec.nice,

@@ -99,7 +99,7 @@ impl Sink {
         }
     }
 
-    /// After [`Refused::Full`]: until a write may go on.
+    /// After [`Refused::Full`]: until a write may go on; an error when none will.
     pub(super) async fn room(&self) -> io::Result<()> {
         until_writable(&self.fd).await
     }

@@ -282,7 +282,8 @@ pub(crate) async fn until_room(command: &Command) {
         None => changed.await,
         Some(sink) => tokio::select! {
             () = changed => {}
-            _ = sink.room() => {}
+            // Without a reader there is none: the writer closes it.
+            Ok(()) = sink.room() => {}
         },
     }
 }
@@ -305,7 +306,9 @@ impl WriteToChild {
                 _ if had_queue && !has_queue => command.stdin_changed.notify_waiters(),
                 Drained::Full(sink) => tokio::select! {
                     () = changed => {}
-                    _ = sink.room() => {}
+                    room = sink.room() => if room.is_err() {
+                        command.stdin.borrow_mut().close();
+                    },
                 },
                 Drained::Idle(sink) => tokio::select! {
                     () = changed => {}

@@ -18,8 +18,10 @@ use crate::console::Console;
 use crate::link::{ConnError, Outbox};
 use crate::sys::process::random_id;
 
-/// Connections at once; each open stream is one.
-const MAX_CONNECTIONS: usize = 1_024;
+/// Connections at once; each open stream is one, so it is also how many can follow
+/// and write. Who comes later is hung up on. Five hundred commands with eight
+/// followers each are half of it; an idle one costs about 3 KiB.
+const MAX_CONNECTIONS: usize = 8_192;
 
 /// How often what nobody asks for is looked at: retention, graces.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);

@@ -49,7 +49,7 @@ struct Wish {
 async fn answer(command: &Rc<Command>, wish: Wish, existing: bool) -> Result<Reply, Error> {
     // While it waits, the caller is the lossless reader; what the reply does not
     // carry it has a grace to come for.
-    let mut hold = Hold::new(command, (wish.wait && wish.lossless).then_some(0));
+    let mut hold = Hold::new(command, (wish.wait && wish.lossless).then_some(0), 0);
     if wish.wait {
         let _awaited = command.awaited();
         command.until(|c| c.is_final() || is_more(c, wish.limit)).await;

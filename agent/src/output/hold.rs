@@ -11,11 +11,15 @@ pub struct HoldId(u64);
 pub(super) struct Holds {
     next: u64,
     list: Vec<Hold>,
+    /// Until then a reader may come whose hold was taken for another's.
+    doubtful_until: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Hold {
     id: HoldId,
+    /// The number of its reader, 0 for none.
+    reader: u64,
     /// The canonical offset up to which its reader has been served.
     position: u64,
     /// Set while there is no reader: it broke off, or has not come yet.
@@ -30,12 +34,19 @@ impl Holds {
     /// A reader that is expected at `position` before `until`.
     pub(super) fn expect(&mut self, position: u64, until: Instant) {
         let id = self.new_id();
-        self.list.push(Hold { id, position, until: Some(until), resumed_at: None });
+        self.list.push(Hold { id, position, until: Some(until), reader: 0, resumed_at: None });
     }
 
-    /// A reader is there. It takes over the hold of one that broke off: the
-    /// nearest that had got as far as it asks for, else the furthest.
-    pub(super) fn attach(&mut self, position: u64) -> HoldId {
+    /// A reader is there. It takes over its own hold if it has a number; else that
+    /// of one that broke off: the nearest that had got as far as it asks for, else
+    /// the furthest.
+    pub(super) fn attach(&mut self, reader: u64, position: u64) -> HoldId {
+        let id = self.new_id();
+        if let Some(own) = self.list.iter_mut().find(|h| reader > 0 && h.reader == reader) {
+            // By another name: what becomes of its connection of before is no news.
+            (own.id, own.position, own.until) = (id, position, None);
+            return id;
+        }
         let waiting = |h: &&mut Hold| h.until.is_some();
         let nearest = self
             .list
@@ -43,13 +54,11 @@ impl Holds {
             .filter(waiting)
             .min_by_key(|h| (h.position < position, h.position.abs_diff(position)));
         if let Some(hold) = nearest {
-            hold.position = position;
-            hold.until = None;
+            (hold.reader, hold.position, hold.until) = (reader, position, None);
             return hold.id;
         }
-        let id = self.new_id();
         let resumed_at = Some(position).filter(|p| *p > 0);
-        self.list.push(Hold { id, position, until: None, resumed_at });
+        self.list.push(Hold { id, reader, position, until: None, resumed_at });
         id
     }
 
@@ -60,7 +69,8 @@ impl Holds {
     }
 
     /// The reader broke off; it may come again until then. If it has already, at
-    /// an offset that it had been served, its old hold makes nobody wait.
+    /// an offset that it had been served, its old hold makes nobody wait. It may
+    /// have been another that came: so what there is room for is kept as long.
     pub(super) fn broke_off(&mut self, id: HoldId, until: Instant) {
         let Some(broken) = self.list.iter_mut().find(|h| h.id == id) else { return };
         broken.until = Some(until);
@@ -72,6 +82,7 @@ impl Holds {
             // again itself for one that is not yet missed.
             again.resumed_at = inherited;
             self.release(id);
+            self.doubtful_until = self.doubtful_until.max(Some(until));
         }
     }
 
@@ -84,7 +95,13 @@ impl Holds {
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.list.len();
         self.list.retain(|h| h.until.is_none_or(|t| t > now));
-        self.list.len() != before
+        let doubtful = self.doubtful_until.take_if(|t| *t <= now).is_some();
+        self.list.len() != before || doubtful
+    }
+
+    /// A reader may come that nobody waits for.
+    pub(super) fn may_be_missed(&self) -> bool {
+        self.doubtful_until.is_some()
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -113,12 +130,12 @@ mod tests {
     #[test]
     fn a_reader_that_comes_again_takes_its_hold_over_before_and_after_it_is_missed() {
         let mut holds = Holds::default();
-        let first = holds.attach(0);
+        let first = holds.attach(0, 0);
         holds.advance(first, 100);
         holds.broke_off(first, soon());
-        assert_eq!(holds.attach(80), first, "missed first");
+        assert_eq!(holds.attach(0, 80), first, "missed first");
         holds.advance(first, 200);
-        let second = holds.attach(150);
+        let second = holds.attach(0, 150);
         assert_ne!(second, first);
         holds.advance(second, 900);
         assert_eq!(holds.slowest(), Some(200));
@@ -129,11 +146,11 @@ mod tests {
     #[test]
     fn a_reader_that_comes_again_and_again_is_missed_in_any_order() {
         let mut holds = Holds::default();
-        let first = holds.attach(0);
+        let first = holds.attach(0, 0);
         holds.advance(first, 100);
-        let second = holds.attach(90);
+        let second = holds.attach(0, 90);
         holds.advance(second, 200);
-        let third = holds.attach(190);
+        let third = holds.attach(0, 190);
         holds.broke_off(second, soon());
         assert_eq!(holds.slowest(), Some(100));
         holds.broke_off(first, soon());
@@ -145,18 +162,57 @@ mod tests {
     #[test]
     fn another_reader_is_not_taken_for_one_that_broke_off() {
         let mut holds = Holds::default();
-        let (first, second) = (holds.attach(0), holds.attach(0));
+        let (first, second) = (holds.attach(0, 0), holds.attach(0, 0));
         holds.advance(first, 100);
         holds.advance(second, 500);
         holds.broke_off(first, soon());
         assert_eq!(holds.slowest(), Some(100), "from the beginning on: a reader of its own");
-        let third = holds.attach(90);
+        let third = holds.attach(0, 90);
         assert_eq!(third, first);
         // It came again for the first already, and is not the second's too.
         holds.broke_off(second, soon());
         holds.advance(third, 800);
         assert_eq!(holds.slowest(), Some(500));
-        let ahead = holds.attach(10_000);
+        let ahead = holds.attach(0, 10_000);
         assert_eq!(ahead, second);
+    }
+
+    #[test]
+    fn a_reader_with_a_number_goes_on_with_its_own_hold_and_no_other() {
+        let mut holds = Holds::default();
+        let (slow, fast) = (holds.attach(1, 0), holds.attach(2, 0));
+        holds.advance(slow, 100);
+        holds.advance(fast, 900);
+        // Both come again; whose connection is missed first decides nothing.
+        let fast_again = holds.attach(2, 800);
+        holds.broke_off(slow, soon());
+        let slow_again = holds.attach(1, 90);
+        holds.broke_off(fast, soon());
+        assert_eq!(holds.slowest(), Some(90));
+        assert_eq!(holds.next_expiry(), None, "nobody is waited for twice");
+        holds.release(fast_again);
+        assert_eq!(holds.slowest(), Some(90), "and each is waited for once");
+        holds.release(slow_again);
+        assert_eq!(holds.slowest(), None);
+        assert!(!holds.may_be_missed());
+    }
+
+    #[test]
+    fn a_hold_that_was_taken_for_anothers_is_remembered() {
+        let mut holds = Holds::default();
+        let (slow, fast) = (holds.attach(0, 0), holds.attach(0, 0));
+        holds.advance(slow, 100);
+        holds.advance(fast, 900);
+        let slow_again = holds.attach(0, 90);
+        let now = Instant::now();
+        let until = soon();
+        holds.broke_off(fast, until);
+        assert_eq!(holds.slowest(), Some(90));
+        holds.release(slow);
+        holds.release(slow_again);
+        assert_eq!(holds.slowest(), None);
+        assert!(holds.may_be_missed(), "the fast one has not come again");
+        assert!(!holds.expire(now));
+        assert!(holds.expire(until) && !holds.may_be_missed());
     }
 }

@@ -176,7 +176,7 @@ impl Log {
 
     /// A lossless reader is there, or has a grace to come.
     pub fn is_held(&self) -> bool {
-        self.holds.slowest().is_some()
+        self.holds.slowest().is_some() || self.holds.may_be_missed()
     }
 
     /// Bytes of memory that the log holds.
@@ -375,7 +375,13 @@ impl Log {
 
     /// A lossless reader is there, at canonical `position`.
     pub fn attach(&mut self, position: u64) -> HoldId {
-        self.holds.attach(position)
+        self.attach_as(0, position)
+    }
+
+    /// Likewise one that can be told from others, which goes on with its own hold
+    /// whether or not it was missed; 0 for none.
+    pub fn attach_as(&mut self, reader: u64, position: u64) -> HoldId {
+        self.holds.attach(reader, position)
     }
 
     /// It was served up to canonical `position`; true when this made room in a
@@ -431,6 +437,10 @@ impl Log {
                 by_stretch.min(by_window).min(self.acked.unwrap_or(u64::MAX))
             }
         };
+        if self.holds.may_be_missed() {
+            let kept = self.limits.window.saturating_add(self.limits.stretch);
+            first = first.min(self.end.saturating_sub(kept));
+        }
         // Too many runs is too much memory. Of a log that is held only those go
         // that its readers have had; half of them, so that there is room again,
         // or a process that alternates between its streams would wait for ever.

@@ -19,6 +19,7 @@ use listener::Listener;
 
 /// What init hands over, and what it learns from the way this ends.
 pub fn run(inherited: Inherited) -> io::Result<()> {
+    crate::command::raise_own_descriptors();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let local = LocalSet::new();

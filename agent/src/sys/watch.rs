@@ -23,13 +23,21 @@ pub fn watch_or_return(
     result.map_err(AsyncFdRegisterError::into_parts)
 }
 
-/// Until a write may go on; to be called after one that would have blocked.
+/// Until a write may go on; to be called after one that would have blocked. An
+/// error when nobody will read it: a full terminal that nobody has open refuses
+/// every write as one that would block.
 pub async fn until_writable(fd: &AsyncFd<OwnedFd>) -> io::Result<()> {
     loop {
         let mut ready = fd.writable().await?;
         // The readiness may be of before the last write: forget it then, and
         // wait for the kernel's next word.
-        if ready.ready().is_write_closed() || is_writable(fd.get_ref()) {
+        let now = writability(fd.get_ref());
+        if ready.ready().is_write_closed()
+            || now.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)
+        {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if now.contains(PollFlags::POLLOUT) {
             return Ok(());
         }
         ready.clear_ready();
@@ -63,7 +71,10 @@ async fn until_gone(
     }
 }
 
-fn is_writable(fd: &OwnedFd) -> bool {
+fn writability(fd: &OwnedFd) -> PollFlags {
     let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLOUT)];
-    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|n| n > 0)
+    match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(_) => fds[0].revents().unwrap_or(PollFlags::empty()),
+        Err(_) => PollFlags::empty(),
+    }
 }

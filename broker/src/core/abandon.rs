@@ -3,7 +3,7 @@
 //! A foreground command with `on_disconnect: kill` is ended after a grace,
 //! unless a call with the same idempotency key has taken it over meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ const SIGTERM: u32 = 15;
 #[derive(Debug, Default)]
 pub(super) struct Callers {
     by_key: Mutex<HashMap<String, Key>>,
+    /// Commands of this broker's own callers, while it does not know yet which
+    /// others there are in a sandbox that it took over.
+    met: Mutex<Option<HashSet<String>>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +43,42 @@ impl Callers {
         self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn met(&self) -> MutexGuard<'_, Option<HashSet<String>>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session was taken over: [`Callers::left_behind`] follows.
+    pub(super) fn adopting(&self) {
+        *self.met() = Some(HashSet::new());
+    }
+
+    /// These commands run and are to be killed without their callers, who died
+    /// with an earlier broker. Whoever came to this one counts as usual.
+    pub(super) fn left_behind(
+        self: &Arc<Self>,
+        guest: &Guest,
+        commands: impl Iterator<Item = (String, String)>,
+    ) {
+        let met = self.met().take().unwrap_or_default();
+        for (command_id, key) in commands {
+            if met.contains(&command_id) || !self.wait_for_a_first_call(&key) {
+                continue;
+            }
+            tokio::spawn(after_grace(self.clone(), guest.clone(), key, 0, command_id));
+        }
+    }
+
+    /// False if one has come.
+    fn wait_for_a_first_call(&self, key: &str) -> bool {
+        if key.is_empty() {
+            return true;
+        }
+        let mut keys = self.lock();
+        let state = keys.entry(key.to_owned()).or_default();
+        state.pending += usize::from(state.call == 0);
+        state.call == 0
+    }
+
     /// Notes a caller. While the guard lives the command is wanted; dropped
     /// without [`Caller::done`], the caller went away.
     pub(super) fn enter(self: &Arc<Self>, guest: Guest, key: &str, command_id: &str) -> Caller {
@@ -49,12 +88,26 @@ impl Callers {
             state.live += 1;
             state.call += 1;
         }
+        if let Some(met) = &mut *self.met() {
+            met.insert(command_id.to_owned());
+        }
         Caller {
             callers: self.clone(),
             guest: Some(guest),
             key: key.to_owned(),
             command_id: command_id.to_owned(),
         }
+    }
+
+    /// Another caller of a command that has one, or had one until now.
+    pub(super) fn enter_again(
+        self: &Arc<Self>,
+        guest: Guest,
+        key: &str,
+        command_id: &str,
+    ) -> Option<Caller> {
+        let known = self.lock().contains_key(key) || self.met().is_some();
+        known.then(|| self.enter(guest, key, command_id))
     }
 
     /// The caller's number, and that it is gone; it stays counted as pending.
@@ -116,12 +169,20 @@ impl Drop for Caller {
         };
         let (callers, key) = (self.callers.clone(), std::mem::take(&mut self.key));
         let command_id = std::mem::take(&mut self.command_id);
-        runtime.spawn(async move {
-            tokio::time::sleep(GRACE).await;
-            if callers.still_alone(&key, call) {
-                end(&guest, &command_id).await;
-            }
-        });
+        runtime.spawn(after_grace(callers, guest, key, call, command_id));
+    }
+}
+
+async fn after_grace(
+    callers: Arc<Callers>,
+    guest: Guest,
+    key: String,
+    call: u64,
+    command_id: String,
+) {
+    tokio::time::sleep(GRACE).await;
+    if callers.still_alone(&key, call) {
+        end(&guest, &command_id).await;
     }
 }
 

@@ -8,14 +8,17 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use postern_proto::Code;
 
-use super::lifecycle::{self, End, Making};
+use super::lifecycle::{self, End, Home, Making, note};
 use super::session::Settings;
 use super::{
     BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, Limits, ProgressSender, Result,
-    Session, SessionInfo, SessionStatus, admission, id,
+    Session, SessionInfo, SessionStatus, admission, adopt, id, resume, saved,
 };
-use crate::driver::{Attach, Driver, Files, ProcessDriver, QemuDriver, SandboxSpec};
+use crate::driver::{
+    Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxSpec,
+};
 use crate::image::{Layout, Reference};
+use crate::store::Store;
 
 /// How many ended sessions stay listed, so that a client can read why one is gone.
 const ENDED_KEPT: usize = 256;
@@ -45,6 +48,7 @@ pub(super) struct Inner {
     pub(super) limits: Limits,
     pub(super) process: Arc<ProcessDriver>,
     pub(super) qemu: Arc<QemuDriver>,
+    pub(super) store: Store,
     /// In the order of their making.
     pub(super) sessions: Mutex<Sessions>,
 }
@@ -57,14 +61,49 @@ pub(super) struct Sessions {
     closed: bool,
 }
 
+impl Inner {
+    pub(super) fn home(&self, id: &str) -> Home {
+        Home { dir: self.data_dir.join("sessions").join(id), store: self.store.clone() }
+    }
+
+    /// The driver that made what the record is of.
+    pub(super) fn driver_of(
+        &self,
+        kind: DriverKind,
+        record: &Record,
+    ) -> Result<Arc<dyn Driver>, DriverError> {
+        match (kind, record) {
+            (DriverKind::Qemu, _) => Ok(self.qemu.clone()),
+            (DriverKind::Process, _) => Ok(self.process.clone()),
+            (DriverKind::Attach, Record::Attach(target)) => {
+                Ok(Arc::new(Attach::new(target.clone().into())))
+            }
+            (DriverKind::Attach, _) => Err(DriverError::foreign("attach")),
+        }
+    }
+
+    pub(super) fn sessions_now(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Broker {
     /// Begins with the defaults.
     pub fn builder() -> BrokerBuilder {
         BrokerBuilder::default()
     }
 
-    pub(super) fn new(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner) }
+    /// With the sandboxes that an earlier broker of this store left.
+    pub(super) async fn new(inner: Inner) -> Result<Self> {
+        let adopted = adopt::sessions(&inner).await?;
+        let forgotten = {
+            let mut sessions = inner.sessions_now();
+            adopted.into_iter().flat_map(|session| sessions.insert(session)).collect()
+        };
+        note(inner.store.forget(forgotten).await);
+        let broker = Self { inner: Arc::new(inner) };
+        tokio::spawn(resume::after_sleep(Arc::downgrade(&broker.inner)));
+        Ok(broker)
     }
 
     /// Makes a session and waits until it takes commands. A dropped call ends
@@ -76,22 +115,22 @@ impl Broker {
     ) -> Result<Session> {
         let image = self.open_image(&request).await?;
         let (kind, driver) = self.driver(&request);
-        let session = self.admit(&request, kind)?;
+        let (session, forgotten) = self.admit(&request, kind)?;
         let settings = session.settings();
-        let dir = self.session_dir(session.id());
+        let home = self.inner.home(session.id());
         let root_mb = request.root_size_mb.unwrap_or_else(|| {
             (settings.memory_mb / 2).max(settings.memory_mb.saturating_sub(OUTSIDE_ROOT_MB))
         });
         let spec = SandboxSpec {
             id: settings.id.clone(),
-            dir: dir.clone(),
+            dir: home.dir.clone(),
             hostname: settings.hostname.clone(),
             memory_mb: settings.memory_mb,
             cpus: settings.cpus,
             root_mb,
             network: settings.network,
         };
-        let mut unmade = Unmade { session: Some(session.clone()), dir };
+        let mut unmade = Unmade { session: Some(session.clone()), home: home.clone() };
         let making = Making {
             session: &session,
             driver,
@@ -100,8 +139,15 @@ impl Broker {
             request: &request,
             progress: progress.as_ref(),
             limits: &self.inner.limits,
+            home,
         };
-        match making.make().await {
+        let made = async {
+            // Before anything of it is started.
+            self.inner.store.add_session(saved::new_row(settings)).await?;
+            note(self.inner.store.forget(forgotten).await);
+            making.make().await
+        };
+        match made.await {
             Ok(()) => {
                 unmade.session = None;
                 Ok(session)
@@ -131,12 +177,13 @@ impl Broker {
         let session = self.session(id)?;
         if session.status().is_final() {
             self.sessions_now().by_number.retain(|_, s| s.id() != id);
+            note(self.inner.store.forget(vec![id.to_owned()]).await);
             return Ok(());
         }
-        let dir = self.session_dir(id);
+        let home = self.inner.home(id);
         // In a task, so that a caller who goes away does not leave it half ended.
         let ending = tokio::spawn(async move {
-            lifecycle::end(&session, &dir, End::Asked { force }).await;
+            lifecycle::end(&session, &home, End::Asked { force }).await;
         });
         ending.await.map_err(|e| {
             Error::new(Code::Internal, "the session could not be ended").with_source(e)
@@ -146,15 +193,10 @@ impl Broker {
     /// Ends every sandbox and takes no new ones; what is not down by the
     /// deadline is killed with the broker's own end.
     pub async fn shutdown(&self, deadline: Duration) {
-        let sessions: Vec<Session> = {
-            let mut sessions = self.sessions_now();
-            sessions.closed = true;
-            sessions.by_number.values().cloned().collect()
-        };
-        let ends = sessions.into_iter().filter(|s| !s.status().is_final()).map(|session| {
-            let dir = self.session_dir(session.id());
+        let ends = self.close().into_iter().map(|session| {
+            let home = self.inner.home(session.id());
             tokio::spawn(async move {
-                lifecycle::end(&session, &dir, End::Asked { force: false }).await;
+                lifecycle::end(&session, &home, End::Asked { force: false }).await;
             })
         });
         let all = join_all(ends);
@@ -163,17 +205,41 @@ impl Broker {
         }
     }
 
+    /// Takes no new sessions, and leaves those that run for the next broker with
+    /// this data directory: they and their commands go on meanwhile. What is not
+    /// ready yet is ended; so is everything if there is [no store](BrokerBuilder::without_store).
+    pub async fn leave(&self, deadline: Duration) {
+        if !self.inner.store.is_lasting() {
+            return self.shutdown(deadline).await;
+        }
+        for session in self.close() {
+            match (session.status(), session.sandbox_if_any()) {
+                (SessionStatus::Running, Some(sandbox)) => {
+                    tracing::info!(session = session.id(), "session left for the next broker");
+                    sandbox.leave();
+                }
+                _ => {
+                    let why = End::NeverReady("the broker went down".to_owned());
+                    lifecycle::end(&session, &self.inner.home(session.id()), why).await;
+                }
+            }
+        }
+    }
+
+    /// Takes no new sessions; gives those that have not ended.
+    fn close(&self) -> Vec<Session> {
+        let mut sessions = self.sessions_now();
+        sessions.closed = true;
+        sessions.live().cloned().collect()
+    }
+
     /// Where image names are looked up.
     pub fn images_dir(&self) -> &Path {
         &self.inner.images_dir
     }
 
-    fn sessions_now(&self) -> MutexGuard<'_, Sessions> {
-        self.inner.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn session_dir(&self, id: &str) -> PathBuf {
-        self.inner.data_dir.join("sessions").join(id)
+    pub(super) fn sessions_now(&self) -> MutexGuard<'_, Sessions> {
+        self.inner.sessions_now()
     }
 
     /// Read before anything is started: a bad name costs no boot.
@@ -198,8 +264,9 @@ impl Broker {
         }
     }
 
-    /// A place in the table, if the host can bear it.
-    fn admit(&self, request: &CreateSession, driver: DriverKind) -> Result<Session> {
+    /// A place in the table, if the host can bear it; with the ended sessions
+    /// that are forgotten for it.
+    fn admit(&self, request: &CreateSession, driver: DriverKind) -> Result<(Session, Vec<String>)> {
         let limits = &self.inner.limits;
         let ours = driver != DriverKind::Attach;
         let memory_mb = if ours { request.memory_mb.unwrap_or(DEFAULT_MEMORY_MB) } else { 0 };
@@ -208,7 +275,7 @@ impl Broker {
         if sessions.closed {
             return Err(Error::new(Code::Unavailable, "the broker is going down"));
         }
-        let live = sessions.by_number.values().filter(|s| !s.status().is_final()).count();
+        let live = sessions.live().count();
         if live >= limits.max_sessions {
             let message = format!("{live} sessions live; no more are allowed");
             return Err(Error::new(Code::ResourceExhausted, message));
@@ -220,7 +287,7 @@ impl Broker {
             admission::check(limits, memory_mb, cpus, promised)?;
         }
         let id = id::session();
-        let session = Session::new(Settings {
+        let settings = Settings {
             created_at: SystemTime::now(),
             image: match (&request.image, ours) {
                 (Some(image), _) => image.clone(),
@@ -234,21 +301,28 @@ impl Broker {
             hostname: hostname(request.hostname.as_deref(), &id)?,
             network: request.network,
             id,
-        });
-        sessions.insert(session.clone());
-        Ok(session)
+        };
+        let session = Session::new(settings, *self.inner.store.key());
+        let forgotten = sessions.insert(session.clone());
+        Ok((session, forgotten))
     }
 }
 
 impl Sessions {
-    fn insert(&mut self, session: Session) {
+    pub(super) fn live(&self) -> impl Iterator<Item = &Session> {
+        self.by_number.values().filter(|session| !session.status().is_final())
+    }
+
+    /// The ids of the oldest ended ones, which are forgotten when there are many.
+    fn insert(&mut self, session: Session) -> Vec<String> {
         let ended: Vec<u64> =
             self.by_number.iter().filter(|(_, s)| s.status().is_final()).map(|(n, _)| *n).collect();
-        for number in ended.iter().take(ended.len().saturating_sub(ENDED_KEPT)) {
-            self.by_number.remove(number);
-        }
+        let oldest = ended.iter().take(ended.len().saturating_sub(ENDED_KEPT));
+        let forgotten = oldest.filter_map(|number| self.by_number.remove(number));
+        let forgotten = forgotten.map(|session| session.id().to_owned()).collect();
         self.by_number.insert(self.next, session);
         self.next += 1;
+        forgotten
     }
 }
 
@@ -273,13 +347,13 @@ fn hostname(asked: Option<&str>, id: &str) -> Result<String> {
 /// A session that is being made; dropped, what there is of it is ended.
 struct Unmade {
     session: Option<Session>,
-    dir: PathBuf,
+    home: Home,
 }
 
 impl Unmade {
     async fn because(&mut self, error: &Error) {
         if let Some(session) = self.session.take() {
-            lifecycle::end(&session, &self.dir, End::NeverReady(error.message.clone())).await;
+            lifecycle::end(&session, &self.home, End::NeverReady(error.message.clone())).await;
         }
     }
 }
@@ -291,10 +365,10 @@ impl Drop for Unmade {
         else {
             return;
         };
-        let dir = std::mem::take(&mut self.dir);
+        let home = self.home.clone();
         runtime.spawn(async move {
             let why = End::NeverReady("whoever asked for it went away".to_owned());
-            lifecycle::end(&session, &dir, why).await;
+            lifecycle::end(&session, &home, why).await;
         });
     }
 }

@@ -9,6 +9,7 @@ use postern_proto::Code;
 use super::broker::{Inner, Sessions, drivers};
 use super::{Broker, DriverChoice, Error, Limits, Result};
 use crate::driver::{Files, Wanted};
+use crate::store::Store;
 
 /// sockaddr_un holds 108 bytes with the final zero.
 const MAX_SOCKET_PATH: usize = 107;
@@ -25,11 +26,13 @@ pub struct BrokerBuilder {
     driver: DriverChoice,
     wanted: Wanted,
     limits: Limits,
+    no_store: bool,
 }
 
 impl BrokerBuilder {
-    /// Sockets, consoles, what was found out about this host. Default:
-    /// `postern` below /run for root, below `$XDG_RUNTIME_DIR` or /tmp for others.
+    /// The store, sockets, consoles, what was found out about this host. One
+    /// broker at a time has it. Default: `postern` below /run for root, below
+    /// `$XDG_RUNTIME_DIR` or /tmp for others.
     #[must_use]
     pub fn data_dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(dir.into());
@@ -87,19 +90,33 @@ impl BrokerBuilder {
         self
     }
 
-    /// Makes the broker. What only one driver needs is looked for when a
-    /// session asks for it.
+    /// Nothing is kept for a broker after this one, and nothing of one before it
+    /// taken over: for a broker whose sandboxes end with it, in a directory that
+    /// nobody else uses.
+    #[must_use]
+    pub fn without_store(mut self) -> Self {
+        self.no_store = true;
+        self
+    }
+
+    /// Makes the broker, and takes over what an earlier one with this data
+    /// directory left running; refused while that one runs. What only one driver
+    /// needs is looked for when a session asks for it.
     pub async fn build(self) -> Result<Broker> {
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
-        let data_dir =
-            tokio::task::spawn_blocking(move || prepare(&data_dir)).await.map_err(|e| {
-                Error::new(Code::Internal, "the data directory could not be prepared")
-                    .with_source(e)
-            })??;
+        let no_store = self.no_store;
+        let prepared = tokio::task::spawn_blocking(move || {
+            let dir = prepare(&data_dir)?;
+            let store = if no_store { Store::in_memory() } else { Store::open(&dir) };
+            Ok::<_, Error>((dir, store?))
+        });
+        let (data_dir, store) = prepared.await.map_err(|e| {
+            Error::new(Code::Internal, "the data directory could not be prepared").with_source(e)
+        })??;
         let files = Files::new(self.wanted);
         let images_dir = self.images_dir.or_else(|| files.images());
         let (process, qemu) = drivers(&files, &data_dir);
-        Ok(Broker::new(Inner {
+        let inner = Inner {
             data_dir,
             images_dir: images_dir.unwrap_or_else(|| "/usr/lib/postern/images".into()),
             default_image: self.default_image.unwrap_or_else(|| "debian".to_owned()),
@@ -107,8 +124,10 @@ impl BrokerBuilder {
             limits: self.limits,
             process,
             qemu,
+            store,
             sessions: Mutex::new(Sessions::default()),
-        }))
+        };
+        Broker::new(inner).await
     }
 }
 

@@ -9,6 +9,7 @@ use postern_proto::{Code, SpawnStage};
 use crate::driver::DriverError;
 use crate::guest::GuestError;
 use crate::image::ImageError;
+use crate::store::StoreError;
 
 /// What every call of the core answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -126,12 +127,25 @@ impl From<DriverError> for Error {
         match &e {
             // What is missing and how to get it is for whoever asked.
             DriverError::Missing { .. } => Self::new(Code::FailedPrecondition, e.to_string()),
-            DriverError::NotUp { .. } => Self::new(Code::Unavailable, e.to_string()),
+            DriverError::NotUp { .. } | DriverError::Gone(_) => {
+                Self::new(Code::Unavailable, e.to_string())
+            }
             // Paths of the host are not.
-            DriverError::Io { .. } | DriverError::Spawn { .. } => {
+            DriverError::Io { .. } | DriverError::Spawn { .. } | DriverError::Foreign(_) => {
                 Self::new(Code::Internal, "the sandbox could not be started").with_source(e)
             }
         }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        let code = match e {
+            // Said to the operator who starts a broker.
+            StoreError::Taken { .. } | StoreError::Newer { .. } => Code::FailedPrecondition,
+            _ => return Self::new(Code::Internal, "the broker's store failed").with_source(e),
+        };
+        Self::new(code, e.to_string())
     }
 }
 

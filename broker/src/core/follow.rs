@@ -29,6 +29,7 @@ impl FollowOptions {
             lossless: self.lossless,
             until_exit: self.until_exit,
             no_wait: self.no_wait,
+            ..Follow::default()
         }
     }
 }

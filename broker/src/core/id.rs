@@ -23,8 +23,13 @@ fn prefixed(prefix: &str) -> String {
     id.push_str(prefix);
     let mut random = [0u8; RANDOM_CHARS];
     rand::rng().fill_bytes(&mut random);
-    id.extend(random.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])));
+    id.push_str(&letters(&random));
     id
+}
+
+/// A character for each byte, of five of its bits.
+pub(crate) fn letters(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
 }
 
 #[cfg(test)]

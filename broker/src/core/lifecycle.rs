@@ -9,11 +9,12 @@ use tokio::time::Instant;
 
 use super::{
     BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
-    SessionStatus,
+    SessionStatus, saved,
 };
-use crate::driver::{Driver, Sandbox, SandboxSpec};
+use crate::driver::{Driver, Records, Sandbox, SandboxSpec};
 use crate::guest::{ConnectOptions, Guest};
 use crate::image::{self, Layout};
+use crate::store::{Store, StoreError};
 
 /// What commands get between TERM and KILL when their session ends.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -37,6 +38,22 @@ pub(super) struct Making<'a> {
     pub(super) request: &'a CreateSession,
     pub(super) progress: Option<&'a ProgressSender>,
     pub(super) limits: &'a Limits,
+    pub(super) home: Home,
+}
+
+/// Where a session is kept: its directory, and its row of the store.
+#[derive(Debug, Clone)]
+pub(super) struct Home {
+    pub(super) dir: PathBuf,
+    pub(super) store: Store,
+}
+
+/// What the store could not note is known to this broker all the same; the next
+/// one finds the session as it was before.
+pub(super) fn note(noted: Result<(), StoreError>) {
+    if let Err(error) = noted {
+        tracing::warn!(error = Error::from(error).private(), "not noted in the store");
+    }
 }
 
 impl Making<'_> {
@@ -47,6 +64,10 @@ impl Making<'_> {
         make_dir(&self.spec.dir)?;
         let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
         self.session.set_sandbox(sandbox.clone());
+        // Noted before it is waited for: a broker that is killed from here on
+        // leaves nothing behind that the next one cannot find.
+        let record = saved::json(&*sandbox.records().borrow());
+        self.home.store.set_sandbox(self.session.id(), record).await?;
         let figures = tokio::select! {
             figures = self.fill(&*sandbox, begun) => figures,
             why = sandbox.ended() => Err(Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))),
@@ -56,6 +77,8 @@ impl Making<'_> {
             Err(error) => return Err(self.with_console(error, &*sandbox).await),
         };
         self.session.set_boot(figures);
+        let (id, boot) = (self.session.id(), saved::boot_text(&figures));
+        self.home.store.set_ready(id, boot).await?;
         if !self.session.advance(&[SessionStatus::Starting], SessionStatus::Running) {
             return Err(Error::new(
                 Code::FailedPrecondition,
@@ -63,14 +86,17 @@ impl Making<'_> {
             ));
         }
         self.tell(Progress::Ready);
-        tokio::spawn(watch_over(self.session.clone(), sandbox, self.spec.dir.clone()));
+        tokio::spawn(watch_over(self.session.clone(), sandbox, self.home.clone()));
         Ok(())
     }
 
     /// From a started sandbox to a root with commands in it.
     async fn fill(&self, sandbox: &dyn Sandbox, begun: Instant) -> Result<BootFigures> {
-        let options =
-            ConnectOptions { deadline: self.limits.boot_deadline, hint: sandbox.doorbell() };
+        let options = ConnectOptions {
+            deadline: self.limits.boot_deadline,
+            hint: sandbox.doorbell(),
+            epoch: Some(self.home.store.epoch()),
+        };
         let guest = Guest::connect(sandbox.dial(), options).await?;
         self.session.set_guest(guest.clone());
         let answered = begun.elapsed();
@@ -126,13 +152,14 @@ fn make_dir(dir: &Path) -> Result<()> {
     })
 }
 
-/// Ends a session when its time is over, and notices when its sandbox ends by itself.
-async fn watch_over(session: Session, sandbox: Arc<dyn Sandbox>, dir: PathBuf) {
+/// Ends a session when its time is over, notices when its sandbox ends by itself,
+/// and keeps the store true meanwhile.
+pub(super) async fn watch_over(session: Session, sandbox: Arc<dyn Sandbox>, home: Home) {
     let mut statuses = session.statuses();
     let time_is_over = async {
         match session.settings().ttl {
             Some(ttl) => {
-                let age = session.settings().created_at.elapsed().unwrap_or_default();
+                let age = saved::age(session.settings().created_at);
                 tokio::time::sleep(ttl.saturating_sub(age)).await;
             }
             None => std::future::pending().await,
@@ -141,12 +168,40 @@ async fn watch_over(session: Session, sandbox: Arc<dyn Sandbox>, dir: PathBuf) {
     let why = tokio::select! {
         why = sandbox.ended() => Err(why),
         () = time_is_over => Ok(()),
+        () = keep_noted(&session, sandbox.records(), &home.store) => return,
         _ = statuses.wait_for(|status| *status != SessionStatus::Running) => return,
     };
     drop(sandbox);
     match why {
-        Ok(()) => end(&session, &dir, End::TimeOver).await,
-        Err(why) => end(&session, &dir, End::ByItself(why)).await,
+        Ok(()) => end(&session, &home, End::TimeOver).await,
+        Err(why) => end(&session, &home, End::ByItself(why)).await,
+    }
+}
+
+/// What changes while a session runs: parts of its sandbox that were replaced,
+/// and the serving processes inside.
+async fn keep_noted(session: &Session, mut records: Records, store: &Store) {
+    let Some(guest) = session.guest_if_any() else { return };
+    let (mut instances, id) = (guest.instances(), session.id());
+    // The handle would keep the link up for a session that nobody has.
+    drop(guest);
+    instances.mark_changed();
+    let mut fixed = false;
+    loop {
+        tokio::select! {
+            changed = records.changed(), if !fixed => {
+                fixed = changed.is_err();
+                let record = saved::json(&*records.borrow_and_update());
+                note(store.set_sandbox(id, record).await);
+            }
+            changed = instances.changed() => {
+                let all = saved::json(&**instances.borrow_and_update());
+                note(store.set_instances(id, all).await);
+                if changed.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
     }
 }
 
@@ -179,7 +234,7 @@ impl End {
 }
 
 /// Ends a session. Whoever comes second waits for the first.
-pub(super) async fn end(session: &Session, dir: &Path, why: End) {
+pub(super) async fn end(session: &Session, home: &Home, why: End) {
     use SessionStatus::{Draining, Running, Starting};
     if !session.advance(&[Starting, Running], Draining) {
         // Each step of the first has a deadline, so this wait has one too.
@@ -187,6 +242,7 @@ pub(super) async fn end(session: &Session, dir: &Path, why: End) {
         let _ = statuses.wait_for(|status| status.is_final()).await;
         return;
     }
+    note(home.store.set_status(session.id(), Draining.as_str()).await);
     let (guest, sandbox) = (session.guest_if_any(), session.sandbox_if_any());
     if let Some(sandbox) = &sandbox {
         if let (Some(grace), Some(guest), true) = (why.grace(), &guest, sandbox.is_ours()) {
@@ -199,12 +255,14 @@ pub(super) async fn end(session: &Session, dir: &Path, why: End) {
         guest.end(&reason);
     }
     drop(session.take());
+    let (dir, id) = (&home.dir, session.id());
     if let Err(error) = tokio::fs::remove_dir_all(dir).await
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(dir = %dir.display(), %error, "a session's directory is left behind");
     }
-    tracing::info!(session = session.id(), status = status.as_str(), reason, "session ended");
+    note(home.store.set_ended(id, status.as_str(), reason.clone()).await);
+    tracing::info!(session = id, status = status.as_str(), reason, "session ended");
     session.set_status(status, Some(reason));
 }
 

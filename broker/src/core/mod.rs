@@ -10,8 +10,10 @@
 
 mod abandon;
 mod admission;
+mod adopt;
 mod broker;
 mod builder;
+mod claim;
 mod error;
 mod exec;
 mod files;
@@ -19,7 +21,9 @@ mod follow;
 mod id;
 mod issued;
 mod lifecycle;
+mod resume;
 mod run;
+mod saved;
 mod session;
 mod stdin;
 mod stdin_flow;
@@ -30,6 +34,7 @@ pub use crate::image::{Progress, ProgressSender};
 pub use crate::transport::AttachTarget;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
+pub use claim::Claim;
 pub use error::{Error, Result};
 pub use exec::{ExecRequest, Finished, ProcessSetup, Program, Started};
 pub use files::{FileReader, FileWriter};

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use postern_proto::{CommandInfo, CommandState, Follow, OnDisconnect, OutputChunk};
 
 use super::abandon::Caller;
-use super::{ExecRequest, Finished, Result, Session, Started, id};
+use super::{ExecRequest, Finished, Result, Session, Started};
 use crate::guest::{FollowItem, FollowStream, Guest, GuestError};
 
 /// The most output in the reply itself. From about this size on a stream, whose
@@ -18,17 +18,15 @@ const INLINE: usize = 64 << 10;
 /// Starts a command.
 pub(super) async fn start(session: &Session, request: ExecRequest) -> Result<Started> {
     let guest = session.guest()?;
-    let exec = request.to_exec(id::command(), OnDisconnect::Keep)?;
-    session.issue(&exec.command_id, &guest);
+    let exec = request.to_exec(session.command_id(&guest), OnDisconnect::Keep)?;
     let result = guest.exec(exec).await?;
-    session.issue(&result.command.command_id, &guest);
     Ok(Started { info: started(result.command)?, existing: result.existing })
 }
 
 /// Runs a command to its exit.
 pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> Result<Finished> {
     let guest = session.guest()?;
-    let mut exec = request.to_exec(id::command(), OnDisconnect::Kill)?;
+    let mut exec = request.to_exec(session.command_id(&guest), OnDisconnect::Kill)?;
     exec.wait = true;
     exec.lossless = true;
     exec.inline_limit = u32::try_from(INLINE.min(cap)).unwrap_or(u32::MAX);
@@ -36,7 +34,6 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
     // Noted before the request leaves: from then on the command may exist.
     let mut caller = kill
         .then(|| session.callers().enter(guest.clone(), &exec.idempotency_key, &exec.command_id));
-    session.issue(&exec.command_id, &guest);
     let result = match guest.exec(exec).await {
         Ok(result) => result,
         // The agent has answered that there is no command.
@@ -46,7 +43,6 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
         }
         Err(unknown) => return Err(unknown.into()),
     };
-    session.issue(&result.command.command_id, &guest);
     if let Some(caller) = &mut caller {
         caller.is_about(&result.command.command_id);
     }

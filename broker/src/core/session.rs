@@ -17,6 +17,7 @@ use super::{
 };
 use crate::driver::Sandbox;
 use crate::guest::{FollowStream, Guest, GuestError, ReadStream, WriteStream};
+use crate::store::Key;
 
 /// A handle of a session; cheap to clone. The session lives on without handles.
 #[derive(Debug, Clone)]
@@ -202,14 +203,15 @@ impl Session {
 
 /// What the rest of the core does with a session.
 impl Session {
-    pub(super) fn new(settings: Settings) -> Self {
+    /// `key` is the store's: see [`Issued`].
+    pub(super) fn new(settings: Settings, key: Key) -> Self {
         Self {
             inner: Arc::new(Inner {
+                issued: Issued::new(key, &settings.id),
                 settings,
                 state: Mutex::default(),
                 status: watch::Sender::new(SessionStatus::Starting),
                 callers: Arc::default(),
-                issued: Issued::default(),
                 gates: Gates::default(),
             }),
         }
@@ -304,8 +306,9 @@ impl Session {
         }
     }
 
-    pub(super) fn issue(&self, command_id: &str, guest: &Guest) {
-        self.inner.issued.add(command_id, guest.restarts());
+    /// An id for a command of the agent that serves now.
+    pub(super) fn command_id(&self, guest: &Guest) -> String {
+        self.inner.issued.command(&guest.instances().borrow())
     }
 
     /// A command that the agent does not know, and that we started, was lost.
@@ -318,7 +321,7 @@ impl Session {
         result.map_err(|error| match error {
             GuestError::Agent(ref answer)
                 if answer.code == Code::NotFound
-                    && self.inner.issued.was_lost(command_id, guest.restarts()) =>
+                    && self.inner.issued.was_lost(command_id, &guest.instances().borrow()) =>
             {
                 GuestError::Restarted.into()
             }

@@ -25,10 +25,14 @@ pub(crate) struct Console {
 }
 
 impl Console {
-    /// Reads a console to its end, keeping the tail here and the head in a file.
+    /// Reads a console to its end, keeping the tail here and the head in a file,
+    /// behind what an earlier broker wrote there.
     pub(crate) async fn keep(self, mut from: impl AsyncRead + Unpin, file: PathBuf) {
-        let mut file = tokio::fs::File::create(&file).await.ok();
-        let mut room = FILE;
+        let mut file = tokio::fs::File::options().append(true).create(true).open(&file).await.ok();
+        let mut room = match &file {
+            Some(file) => FILE.saturating_sub(file.metadata().await.map_or(FILE, |m| m.len())),
+            None => 0,
+        };
         let mut piece = vec![0; 4 << 10];
         while let Ok(read) = from.read(&mut piece).await {
             if read == 0 {
@@ -44,6 +48,12 @@ impl Console {
                 room -= kept as u64;
             }
         }
+    }
+
+    /// For a machine that was running already: what is in its file, as if it had
+    /// just been said.
+    pub(crate) fn recall(&self, file: &Path) {
+        self.push(tail_of(file).as_bytes());
     }
 
     pub(crate) fn push(&self, bytes: &[u8]) {
@@ -93,6 +103,8 @@ mod tests {
         said.extend(b"\x1b[31mthe end\n");
         console.clone().keep(&said[..], file.clone()).await;
         assert_eq!(std::fs::metadata(&file).unwrap().len(), FILE);
+        Console::default().keep(&said[..], file.clone()).await;
+        assert_eq!(std::fs::metadata(&file).unwrap().len(), FILE, "a second broker adds to it");
         assert!(console.text().ends_with("[31mthe end\n"));
         assert!(!console.text().contains('\x1b'));
         assert!(console.text().len() <= SHOWN);

@@ -23,9 +23,19 @@ pub(crate) enum DriverError {
     },
     #[error("{what} did not come up: {why}")]
     NotUp { what: &'static str, why: String },
+    /// What an earlier broker had started is not there any more.
+    #[error("{0} ended while no broker was there to see it")]
+    Gone(&'static str),
+    /// A record of the store that makes no sense to the driver it names.
+    #[error("the store has something else than a sandbox of the driver {0}")]
+    Foreign(&'static str),
 }
 
 impl DriverError {
+    pub(crate) fn foreign(driver: &'static str) -> Self {
+        Self::Foreign(driver)
+    }
+
     pub(crate) fn io(
         doing: &'static str,
         path: impl Into<PathBuf>,

@@ -6,28 +6,36 @@
 //! - `qemu`: a microVM of ours.
 //! - `process`: namespaces of this host, the same agent as PID 1.
 //! - `attach`: a sandbox that somebody else runs; only dialled.
+//!
+//! Sandboxes need nothing of the broker's to run on: no pipe, no terminal, no
+//! directory but their own. A broker that is killed leaves them running, and the
+//! next one [adopts](Driver::adopt) them by their [`Record`].
 
 mod attach;
 mod console;
 mod error;
 mod files;
+mod identity;
 mod process;
 mod program;
 mod qemu;
+mod record;
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::sync::{Notify, watch};
 
 pub(crate) use attach::Attach;
 pub(crate) use error::DriverError;
 pub(crate) use files::{Files, Wanted};
 pub(crate) use process::ProcessDriver;
 pub(crate) use qemu::QemuDriver;
+pub(crate) use record::Record;
 
 use crate::transport::Dial;
 
@@ -50,12 +58,43 @@ pub(crate) trait Driver: Debug + Send + Sync {
         &'a self,
         spec: &'a SandboxSpec,
     ) -> BoxFuture<'a, Result<Box<dyn Sandbox>, DriverError>>;
+
+    /// Takes over one that another broker started in this directory; an error
+    /// if it is not there any more. Needs a runtime, and does not wait.
+    fn adopt(&self, dir: &Path, record: Record) -> Result<Box<dyn Sandbox>, DriverError>;
 }
 
-/// A sandbox that was started. Dropped, it is killed.
+/// How a sandbox is found again, as it stands.
+pub(crate) type Records = watch::Receiver<Record>;
+
+/// A record whose sandbox is of one piece.
+fn unchanging(record: Record) -> Records {
+    watch::Sender::new(record).subscribe()
+}
+
+/// The programs that drivers start, by the names that the kernel knows them by.
+/// An agent has another name before and after it has made its sandbox.
+const PROGRAMS: [&str; 5] =
+    ["postern-agent", "postern-sandbox", "qemu-system-x86", "qemu-system-aar", "vhost-device-vs"];
+
+/// Kills what runs for a session's directory, when nothing is known of it but
+/// the directory: a broker was killed between a start and its note of it.
+pub(crate) fn kill_strays(dir: &Path) {
+    for pidfd in identity::strays(&PROGRAMS, dir) {
+        tracing::warn!(dir = %dir.display(), "killing what an earlier broker left half made");
+        if let Err(error) = pidfd_send_signal(&pidfd, Signal::KILL) {
+            tracing::debug!(%error, "it has ended by itself");
+        }
+    }
+}
+
+/// A sandbox that was started. Dropped, it is killed, unless it is to be left.
 pub(crate) trait Sandbox: Debug + Send + Sync {
     /// The way to its agent.
     fn dial(&self) -> Arc<dyn Dial>;
+
+    /// How the next broker finds it; changes when a part of it is replaced.
+    fn records(&self) -> Records;
 
     /// Fires when the agent says that it is ready; a hint.
     fn doorbell(&self) -> Option<Arc<Notify>> {
@@ -73,6 +112,9 @@ pub(crate) trait Sandbox: Debug + Send + Sync {
 
     /// Ends it for good, within the deadline.
     fn kill(&self, deadline: Duration) -> BoxFuture<'_, ()>;
+
+    /// From here on it outlives this handle: the next broker adopts it.
+    fn leave(&self);
 
     /// The last of its console.
     fn console(&self) -> String;

@@ -1,7 +1,7 @@
 //! Namespaces of this host with the same agent as PID 1: for development and
 //! tests, and no security boundary (the kernel is the host's).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use tokio::process::Command;
 
 use super::console::tail_of;
 use super::program::Program;
-use super::{Driver, DriverError, Files, Sandbox, SandboxSpec};
+use super::{Driver, DriverError, Files, Record, Records, Sandbox, SandboxSpec, unchanging};
 use crate::transport::{Dial, Unix};
+
+const NAME: &str = "the agent";
 
 #[derive(Debug)]
 pub(crate) struct ProcessDriver {
@@ -43,8 +45,8 @@ impl ProcessDriver {
             .stdin(Stdio::null())
             .stdout(console)
             .stderr(errors);
-        let agent = Program::start("the agent", &mut command)?;
-        Ok(ProcessSandbox { agent, log, socket: spec.dir.join("agent.sock") })
+        let agent = Program::start(NAME, &mut command)?;
+        Ok(ProcessSandbox::of(agent, &spec.dir))
     }
 }
 
@@ -55,6 +57,14 @@ impl Driver for ProcessDriver {
     ) -> BoxFuture<'a, Result<Box<dyn Sandbox>, DriverError>> {
         Box::pin(async { self.start(spec).map(|sandbox| Box::new(sandbox) as _) })
     }
+
+    fn adopt(&self, dir: &Path, record: Record) -> Result<Box<dyn Sandbox>, DriverError> {
+        let Record::Process { agent } = record else {
+            return Err(DriverError::foreign("process"));
+        };
+        let agent = Program::adopt(NAME, agent, dir).ok_or(DriverError::Gone("the sandbox"))?;
+        Ok(Box::new(ProcessSandbox::of(agent, dir)))
+    }
 }
 
 #[derive(Debug)]
@@ -64,7 +74,17 @@ struct ProcessSandbox {
     socket: PathBuf,
 }
 
+impl ProcessSandbox {
+    fn of(agent: Program, dir: &Path) -> Self {
+        Self { agent, log: dir.join("console.log"), socket: dir.join("agent.sock") }
+    }
+}
+
 impl Sandbox for ProcessSandbox {
+    fn records(&self) -> Records {
+        unchanging(Record::Process { agent: self.agent.identity().clone() })
+    }
+
     fn dial(&self) -> Arc<dyn Dial> {
         Arc::new(Unix { path: self.socket.clone() })
     }
@@ -75,6 +95,10 @@ impl Sandbox for ProcessSandbox {
 
     fn kill(&self, deadline: Duration) -> BoxFuture<'_, ()> {
         Box::pin(self.agent.stop(deadline))
+    }
+
+    fn leave(&self) {
+        self.agent.leave();
     }
 
     fn console(&self) -> String {

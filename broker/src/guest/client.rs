@@ -28,7 +28,18 @@ pub struct ConnectOptions {
     /// Fires when the agent says that it is ready (the doorbell). Nothing is
     /// dialled before, unless half of the deadline is over.
     pub hint: Option<Arc<Notify>>,
+    /// Of two clients the one with the higher epoch wins; None: by the clock,
+    /// so that the one that was started later does.
+    pub epoch: Option<u64>,
 }
+
+/// The serving processes that were met in one guest, oldest first, by their
+/// instance ids. The last is the one that serves.
+pub type Instances = Arc<[String]>;
+
+/// How many are remembered: commands of those before count as never known. Only
+/// a guest that kills its agent for hours gets there.
+const MAX_INSTANCES: usize = 64;
 
 /// The client of one agent; cheap to clone. The last handle that goes ends the
 /// owner task and with it the control connection.
@@ -50,6 +61,7 @@ pub(super) struct Inner {
     faults: AtomicU64,
     /// How often the serving process inside was found to be another.
     restarts: AtomicU64,
+    instances: watch::Sender<Instances>,
 }
 
 #[derive(Debug, Clone)]
@@ -83,19 +95,22 @@ impl Guest {
     /// Dials until the agent answers or the deadline is over, and keeps the
     /// link up from then on.
     pub async fn connect(dial: Arc<dyn Dial>, options: ConnectOptions) -> Result<Self, GuestError> {
-        let inner = Arc::new(Inner {
-            dial,
-            epoch: now_us(),
-            state: watch::Sender::new(LinkState::Down),
-            watchers: Arc::default(),
-            faults: AtomicU64::new(0),
-            restarts: AtomicU64::new(0),
-        });
+        let inner = Inner::new(dial, options.epoch.unwrap_or_else(now_us), Instances::default());
         let first = inner.first_link(&options).await?;
+        Ok(Self::owned(inner, Some(first)))
+    }
+
+    /// The client of an agent that another broker has met before, as these
+    /// instances. It is dialled from now on, for as long as anybody is interested;
+    /// calls wait for the link as they do when it broke.
+    pub fn adopt(dial: Arc<dyn Dial>, epoch: u64, instances: Instances) -> Self {
+        Self::owned(Inner::new(dial, epoch, instances), None)
+    }
+
+    fn owned(inner: Arc<Inner>, first: Option<Running>) -> Self {
         let (alive, gone) = watch::channel(());
-        let owned = Owned { link: first, inner: inner.clone() };
-        tokio::spawn(own(owned, gone));
-        Ok(Self { inner, _alive: Arc::new(alive) })
+        tokio::spawn(own(inner.clone(), first, gone));
+        Self { inner, _alive: Arc::new(alive) }
     }
 
     /// How often the agent broke the protocol.
@@ -106,6 +121,11 @@ impl Guest {
     /// How often the serving process was found to be another one.
     pub fn restarts(&self) -> u64 {
         self.inner.restarts.load(Ordering::Relaxed)
+    }
+
+    /// The serving processes that were met; changes when another one is.
+    pub fn instances(&self) -> watch::Receiver<Instances> {
+        self.inner.instances.subscribe()
     }
 
     /// The sandbox is over: every wait ends with this reason, nothing is dialled again.
@@ -197,6 +217,33 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(5);
 type Running = (Arc<Link>, std::pin::Pin<Box<dyn Future<Output = GuestError> + Send>>);
 
 impl Inner {
+    fn new(dial: Arc<dyn Dial>, epoch: u64, instances: Instances) -> Arc<Self> {
+        Arc::new(Self {
+            dial,
+            epoch,
+            state: watch::Sender::new(LinkState::Down),
+            watchers: Arc::default(),
+            faults: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
+            instances: watch::Sender::new(instances),
+        })
+    }
+
+    /// Notes who answered a greeting.
+    fn met(&self, instance: &str) {
+        let before = self.instances.borrow().clone();
+        if before.last().is_some_and(|last| last == instance) {
+            return;
+        }
+        if !before.is_empty() {
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("the agent was started anew; its commands of before are lost");
+        }
+        let from = before.len().saturating_sub(MAX_INSTANCES - 1);
+        let all = before[from..].iter().cloned().chain([instance.to_owned()]);
+        self.instances.send_replace(all.collect());
+    }
+
     async fn open_link(&self) -> Result<Running, GuestError> {
         let mut stream = self.dial.dial().await.map_err(GuestError::Dial)?;
         let mut rest = BytesMut::new();
@@ -278,18 +325,30 @@ async fn rung(doorbell: Option<&Notify>) {
     }
 }
 
-struct Owned {
-    link: Running,
-    inner: Arc<Inner>,
-}
-
 /// The owner task: runs one link after the other until the sandbox has ended or
 /// nobody is left who could ask.
-async fn own(owned: Owned, mut gone: watch::Receiver<()>) {
-    let Owned { link: (mut link, mut run), inner } = owned;
+async fn own(inner: Arc<Inner>, mut next: Option<Running>, mut gone: watch::Receiver<()>) {
     let mut ended = inner.state.subscribe();
     loop {
-        let instance = link.hello.instance_id.clone();
+        let (link, run) = match next.take() {
+            Some(first) => first,
+            None => {
+                let redialled = tokio::select! {
+                    redialled = redial(&inner) => redialled,
+                    _ = gone.changed() => return,
+                    _ = ended.wait_for(|state| matches!(state, LinkState::Ended(_))) => return,
+                };
+                match redialled {
+                    Ok(link) => link,
+                    Err(refusal) => {
+                        tracing::warn!(%refusal, "another broker has taken the session over");
+                        inner.publish(LinkState::Fenced(refusal));
+                        return;
+                    }
+                }
+            }
+        };
+        inner.met(&link.hello.instance_id);
         inner.publish(LinkState::Up(link));
         let why = tokio::select! {
             why = run => why,
@@ -299,23 +358,6 @@ async fn own(owned: Owned, mut gone: watch::Receiver<()>) {
         inner.count_fault(&why);
         tracing::debug!(error = %why, "the control link is down");
         inner.publish(LinkState::Down);
-        let redialled = tokio::select! {
-            redialled = redial(&inner) => redialled,
-            _ = gone.changed() => return,
-            _ = ended.wait_for(|state| matches!(state, LinkState::Ended(_))) => return,
-        };
-        match redialled {
-            Ok(next) => (link, run) = next,
-            Err(refusal) => {
-                tracing::warn!(%refusal, "another broker has taken the session over");
-                inner.publish(LinkState::Fenced(refusal));
-                return;
-            }
-        }
-        if link.hello.instance_id != instance {
-            inner.restarts.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!("the agent was started anew; its commands of before are lost");
-        }
     }
 }
 

@@ -61,10 +61,14 @@ impl FakeAgent {
         agent
     }
 
+    pub(super) fn dial(&self) -> Arc<Unix> {
+        Arc::new(Unix { path: self.dir.path().join("agent.sock") })
+    }
+
     pub(super) async fn client(&self) -> Guest {
-        let options = ConnectOptions { deadline: Duration::from_secs(10), hint: None };
-        let path = self.dir.path().join("agent.sock");
-        Guest::connect(Arc::new(Unix { path }), options).await.unwrap()
+        let deadline = Duration::from_secs(10);
+        let options = ConnectOptions { deadline, hint: None, epoch: None };
+        Guest::connect(self.dial(), options).await.unwrap()
     }
 }
 

@@ -61,7 +61,9 @@ pub struct FollowStream {
 
 impl FollowStream {
     /// Opens the cursor; a command that does not exist is an error now.
-    pub async fn open(guest: Guest, request: Follow) -> Result<Self, GuestError> {
+    pub async fn open(guest: Guest, mut request: Follow) -> Result<Self, GuestError> {
+        // Over all its connections it is one reader, and the log waits for it once.
+        request.reader = rand::random_range(1..=u64::MAX);
         let mut links = guest.inner.state.subscribe();
         links.mark_unchanged();
         let to_the_end = !request.until_exit && !request.no_wait;

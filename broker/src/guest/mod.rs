@@ -21,6 +21,7 @@ mod follow;
 mod hello;
 mod link;
 mod requests;
+mod resume;
 mod stdin;
 mod stream;
 mod transfer;
@@ -32,7 +33,7 @@ mod stdin_tests;
 #[cfg(test)]
 mod tests;
 
-pub use client::{ConnectOptions, Guest};
+pub use client::{ConnectOptions, Guest, Instances};
 pub use error::{Fault, GuestError};
 pub use follow::{FollowItem, FollowStream};
 pub use stdin::{MAX_UNTAKEN, StdinProgress, StdinStream};

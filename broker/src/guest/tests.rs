@@ -421,7 +421,8 @@ async fn first_dial(bell: Duration) -> Duration {
         tokio::time::sleep(bell).await;
         ring.notify_one();
     });
-    let options = ConnectOptions { deadline: Duration::from_secs(60), hint: Some(rings) };
+    let options =
+        ConnectOptions { deadline: Duration::from_secs(60), hint: Some(rings), epoch: None };
     let dial = Arc::new(Refusing::default());
     Guest::connect(dial.clone(), options).await.unwrap_err();
     let dials = dial.0.lock().unwrap();

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::Serve;
+use crate::args::{OnShutdown, Serve};
 use crate::config::Config;
 use crate::connect::DEFAULT_ADDRESS;
 use crate::error::Error;
@@ -46,7 +46,10 @@ pub(crate) async fn run(flags: Serve) -> Result<u8, Error> {
         // New connections are refused while the sandboxes end; streams of their
         // commands end with them.
         drop(stop);
-        broker.shutdown(END_DEADLINE).await;
+        match config.on_shutdown.unwrap_or_default() {
+            OnShutdown::End => broker.shutdown(END_DEADLINE).await,
+            OnShutdown::Leave => broker.leave(END_DEADLINE).await,
+        }
     };
     tokio::join!(serving, ending);
     Ok(0)

@@ -191,6 +191,7 @@ pub(crate) fn opens() -> Vec<StreamOpen> {
             lossless: true,
             until_exit: true,
             no_wait: true,
+            reader: 7,
         }),
         StreamOpen::ReadFile(ReadFile {
             path: "/f".into(),

@@ -1,6 +1,10 @@
 //! Scenarios that need to see the sandbox from outside, or no sandbox at all.
 
 pub(crate) mod cli;
+pub(crate) mod daemon;
 pub(crate) mod liars;
+pub(crate) mod resume;
+pub(crate) mod lost;
 pub(crate) mod stall;
 pub(crate) mod survival;
+pub(crate) mod walk;

@@ -3,6 +3,7 @@
 
 pub(crate) mod basics;
 pub(crate) mod ending;
+pub(crate) mod ends;
 pub(crate) mod errors;
 pub(crate) mod failed_starts;
 pub(crate) mod files;
@@ -10,11 +11,19 @@ pub(crate) mod held_open;
 pub(crate) mod hostile;
 pub(crate) mod image;
 pub(crate) mod kill;
+pub(crate) mod limits;
 pub(crate) mod lossless;
 pub(crate) mod many;
 pub(crate) mod output;
+pub(crate) mod pty;
+pub(crate) mod restart;
+pub(crate) mod setup;
 pub(crate) mod stdin;
+pub(crate) mod stdin_stream;
+pub(crate) mod terminal;
+pub(crate) mod stdin_flow;
 pub(crate) mod timeouts;
+pub(crate) mod wait;
 pub(crate) mod workload;
 
 /// `module: function, function;` for each, on a rig by the name of its function.
@@ -48,6 +57,12 @@ macro_rules! both_rigs {
                 a_deleted_session_ends_in_order_and_leaves_nothing,
                 a_forced_end_leaves_no_grace,
                 a_session_ends_when_its_time_is_over;
+            ends:
+                an_exit_is_told_though_a_grandchild_never_stops_writing,
+                a_timeout_ends_every_descendant,
+                a_timeout_ends_a_stopped_command,
+                what_outlives_the_first_process_has_the_grace_too,
+                a_core_dump_is_told;
             errors:
                 what_is_not_there_is_not_found,
                 a_missing_image_is_named,
@@ -90,6 +105,9 @@ macro_rules! both_rigs {
                 a_term_of_the_tree_reaches_each_process_once,
                 a_kill_after_the_exit_is_no_error,
                 an_unknown_signal_or_scope_is_refused;
+            limits:
+                a_limit_is_kept_or_refused_by_name,
+                what_a_command_used_is_told;
             lossless:
                 a_stream_of_events_is_byte_exact_and_memory_stays_flat,
                 raw_output_is_byte_exact_and_memory_stays_flat,
@@ -109,11 +127,64 @@ macro_rules! both_rigs {
                 a_quick_death_loses_no_byte,
                 foreground_output_over_the_cap_is_marked,
                 a_flood_that_nobody_reads_stays_within_its_window;
+            restart:
+                a_killed_broker_loses_no_byte_of_output_or_stdin,
+                what_was_there_before_a_restart_is_there_after_it,
+                a_retried_exec_runs_once_also_when_the_broker_died,
+                commands_whose_callers_died_with_the_broker_are_ended,
+                a_sandbox_that_died_while_no_broker_was_there_is_failed,
+                a_broker_killed_while_it_makes_a_session_leaves_nothing;
+            setup:
+                a_process_is_set_up_as_asked,
+                capabilities_are_what_the_profile_says,
+                what_cannot_be_had_names_its_field,
+                a_user_is_asked_for_in_every_form,
+                starts_that_fail_at_each_stage_disturb_no_others;
             stdin:
                 stdin_is_closed_unless_asked_for,
                 a_repeated_write_is_not_applied_twice,
                 a_process_that_never_reads_costs_a_bounded_buffer,
                 a_program_that_closes_stdin_is_told_of;
+            stdin_stream:
+                a_large_stdin_arrives_whole_and_memory_stays_flat,
+                a_stdin_stream_that_breaks_is_taken_up_where_it_was,
+                streams_and_single_writes_are_one_stdin,
+                a_stdin_stream_that_does_not_fit_is_an_error,
+                a_process_that_takes_no_more_ends_the_stream,
+                a_stream_to_a_process_that_never_reads_stalls_nobody;
+            terminal:
+                a_terminal_has_a_name_a_size_and_a_type,
+                a_user_can_open_the_terminal_again,
+                a_login_shell_reads_its_name,
+                a_start_that_fails_on_a_terminal_says_why,
+                ctrl_c_ends_what_is_in_the_foreground,
+                ctrl_z_stops_and_fg_goes_on,
+                the_end_of_stdin_is_the_end_on_a_terminal,
+                a_terminal_that_nobody_reads_from_stalls_nobody,
+                a_detached_terminal_goes_on_and_all_see_the_same,
+                who_keeps_the_terminal_open_is_told_from_the_exit,
+                a_resize_reaches_the_program;
+            pty:
+                a_person_gets_a_login_shell_on_a_terminal,
+                a_new_size_reaches_the_program,
+                an_agent_gets_a_shell_that_draws_nothing,
+                an_exec_without_a_terminal_tags_its_streams,
+                ctrl_c_and_signals_stop_a_loop,
+                a_cut_socket_is_replaced_and_no_byte_is_lost_or_doubled,
+                a_detached_terminal_goes_on_and_is_replayed,
+                several_may_type_and_watch_and_a_slow_one_stalls_only_itself,
+                a_flood_past_a_viewer_that_does_not_read_costs_little,
+                what_cannot_start_is_an_http_error,
+                a_wrong_message_is_answered_and_the_socket_stays,
+                an_exec_ends_with_its_socket_and_a_terminal_does_not;
+            stdin_flow:
+                a_body_of_any_length_goes_to_stdin,
+                a_body_that_breaks_off_leaves_stdin_open_and_a_repeat_goes_on,
+                a_process_that_does_not_read_stalls_only_its_own_stdin,
+                writers_of_one_stdin_do_not_lose_each_others_bytes;
+            wait:
+                a_wait_ends_with_the_exit_or_with_its_time,
+                a_wait_for_the_log_outlasts_the_exit;
             timeouts:
                 a_timeout_sends_term_and_keeps_the_output,
                 a_timeout_kills_who_ignores_it_and_who_left,

@@ -1,3 +1,6 @@
 //! Scenarios about what only a machine has.
 
+pub(crate) mod bounds;
 pub(crate) mod machine;
+pub(crate) mod resume;
+pub(crate) mod replug;

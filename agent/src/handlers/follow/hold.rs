@@ -12,8 +12,13 @@ pub(in crate::handlers) struct Hold<'a> {
 }
 
 impl<'a> Hold<'a> {
-    pub(in crate::handlers) fn new(command: &'a Command, position: Option<u64>) -> Self {
-        let id = position.map(|p| command.log.borrow_mut().attach(p));
+    /// `reader` is the same whenever it comes again; 0 for one that cannot be told.
+    pub(in crate::handlers) fn new(
+        command: &'a Command,
+        position: Option<u64>,
+        reader: u64,
+    ) -> Self {
+        let id = position.map(|p| command.log.borrow_mut().attach_as(reader, p));
         Self { command, id }
     }
 

@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
         cursor: Cursor,
         out: BytesMut,
     ) -> Self {
-        let hold = Hold::new(command, follow.lossless.then_some(cursor.offset()));
+        let hold = Hold::new(command, follow.lossless.then_some(cursor.offset()), follow.reader);
         let late_end = command.exit_end().map_or(0, |_| command.log.borrow().end());
         Self {
             command,

@@ -26,7 +26,7 @@ const MAX_STDIN: usize = 512 << 10;
 const MAX_IDEMPOTENCY_KEY: usize = 256;
 
 /// A year: beyond it a timeout is none, and arithmetic on clocks stays far from its ends.
-const MAX_MS: u64 = 366 * 24 * 3600 * 1000;
+pub(super) const MAX_MS: u64 = 366 * 24 * 3600 * 1000;
 
 /// An exec that can be asked of the core.
 #[derive(Debug)]

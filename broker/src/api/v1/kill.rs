@@ -33,7 +33,7 @@ pub(crate) async fn handle(
 
 /// Without a scope the whole tree is meant: who kills a command does not want
 /// its children to stay.
-fn parse(mut fields: Fields) -> Result<(u32, SignalScope), ApiError> {
+pub(super) fn parse(mut fields: Fields) -> Result<(u32, SignalScope), ApiError> {
     let known = match fields.take("signal") {
         None => Some(DEFAULT_SIGNAL),
         Some(Value::String(text)) => signal::parse(&text),

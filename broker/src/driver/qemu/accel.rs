@@ -35,6 +35,10 @@ impl Accel {
             Self::Tcg => "tcg",
         }
     }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Kvm, Self::Tcg].into_iter().find(|accel| accel.name() == name)
+    }
 }
 
 /// An answer is good for one boot of the host and one QEMU.

@@ -1,6 +1,6 @@
 //! QEMU's command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use postern_proto::limits::DOORBELL_PORT;
@@ -8,15 +8,33 @@ use tokio::process::Command;
 
 use super::Parts;
 use super::accel::Accel;
-use super::vsock::Vsock;
+use super::vsock::{PORT, Vsock};
 use crate::driver::SandboxSpec;
+
+/// Where QEMU listens, for whichever broker is there.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) qmp: PathBuf,
+    pub(super) console: PathBuf,
+}
+
+impl Sockets {
+    pub(super) fn of(dir: &Path) -> Self {
+        Self { qmp: dir.join("qmp.sock"), console: dir.join("console.sock") }
+    }
+
+    /// Where a broker writes what it reads from the console.
+    pub(super) fn log(dir: &Path) -> PathBuf {
+        dir.join("console.log")
+    }
+}
 
 /// The whole machine: processors, memory, a console, entropy, vsock.
 pub(super) fn qemu(
     parts: &Parts,
     accel: Accel,
     vsock: &Vsock,
-    qmp: &Path,
+    sockets: &Sockets,
     spec: &SandboxSpec,
 ) -> Command {
     let mut command = Command::new(&parts.qemu);
@@ -36,25 +54,30 @@ pub(super) fn qemu(
             "-object",
             &format!("memory-backend-memfd,id=mem,size={}M,share=on", spec.memory_mb),
         ])
-        .args(["-serial", "stdio"])
-        .args(["-qmp", &format!("unix:{},server=on,wait=off", escaped(qmp))])
+        .args(["-chardev", &socket("console", &sockets.console), "-serial", "chardev:console"])
+        .args(["-chardev", &socket("qmp", &sockets.qmp), "-mon", "chardev=qmp,mode=control"])
         .args(["-device", "virtio-rng-pci"])
         // Behind a root port vsock can be unplugged and plugged again: QEMU
         // does not reconnect a vhost-user socket by itself.
-        .args(["-device", "pcie-root-port,id=vsock-port,chassis=1,slot=1"])
-        .args(vsock.args("vsock-port"))
+        .args(["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1")])
+        .args(vsock.args())
         .args(["-append", &kernel_command_line(spec)])
         .arg("-kernel")
         .arg(&parts.kernel)
         .arg("-initrd")
         .arg(&parts.initramfs)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
+        // Read for as long as this broker lives; QEMU ignores SIGPIPE.
         .stderr(Stdio::piped());
     if spec.network {
         command.args(["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]);
     }
     command
+}
+
+fn socket(id: &str, path: &Path) -> String {
+    format!("socket,id={id},path={},server=on,wait=off", escaped(path))
 }
 
 fn accel_args(accel: Accel) -> [&'static str; 4] {

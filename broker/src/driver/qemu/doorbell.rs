@@ -24,6 +24,8 @@ impl Doorbell {
     pub(super) fn listen(uds: &Path) -> Result<Self, DriverError> {
         let mut path = uds.as_os_str().to_owned();
         path.push(format!("_{DOORBELL_PORT}"));
+        // Left by a broker before this one. What is wrong shows in the next call.
+        let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).map_err(DriverError::io("listening on", &path))?;
         let rings = Arc::new(Notify::new());
         let ring = rings.clone();

@@ -6,22 +6,24 @@
 //! ```
 //!
 //! One `vhost-device-vsock` per machine, so that no guest shares a process with
-//! another. The console comes through a pipe and is kept with an end.
+//! another; one that dies is replaced (`replug`). The console comes through a
+//! socket on which QEMU listens, and is kept with an end.
 
 mod accel;
 mod command;
 mod doorbell;
 mod machine;
 mod qmp;
+mod replug;
 mod vsock;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
-use super::{Driver, DriverError, Files, Sandbox, SandboxSpec};
+use super::{Driver, DriverError, Files, Record, Sandbox, SandboxSpec};
 use accel::Accel;
 use machine::Machine;
 
@@ -71,5 +73,13 @@ impl Driver for QemuDriver {
         spec: &'a SandboxSpec,
     ) -> BoxFuture<'a, Result<Box<dyn Sandbox>, DriverError>> {
         Box::pin(self.start(spec))
+    }
+
+    fn adopt(&self, dir: &Path, record: Record) -> Result<Box<dyn Sandbox>, DriverError> {
+        let Record::Qemu { qemu, accel, vsock } = record else {
+            return Err(DriverError::foreign("qemu"));
+        };
+        let accel = Accel::named(&accel).ok_or(DriverError::foreign("qemu"))?;
+        Ok(Box::new(Machine::adopt(&self.files, dir, qemu, accel, vsock)?))
     }
 }

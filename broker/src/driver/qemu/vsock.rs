@@ -24,50 +24,50 @@ const USER_CID: u32 = 3;
 /// Between two looks for a socket that a program is about to make.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
+/// The name of the backend's process in errors.
+pub(super) const BACKEND: &str = "vhost-device-vsock";
+
+/// QEMU's names of the device, its chardev and its port.
+pub(super) const DEVICE: &str = "vsock0";
+pub(super) const CHARDEV: &str = "vsock";
+pub(super) const PORT: &str = "vsock-port";
+
 /// How a machine's vsock is served.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Vsock {
     /// By the kernel.
     Kernel { cid: u32 },
-    /// By a process of its own.
-    User { backend: Program, control: PathBuf, uds: PathBuf },
+    /// By a process of its own; its two sockets.
+    User { control: PathBuf, uds: PathBuf },
 }
 
 impl Vsock {
-    pub(super) async fn start(files: &Files, dir: &Path) -> Result<Self, DriverError> {
+    /// What this host has.
+    pub(super) fn choose(dir: &Path) -> Self {
         if Path::new(KERNEL_VHOST).exists() {
             // 31 random bits: a clash is a start that fails and says so.
             let cid = (rand::random::<u32>() >> 1).max(0x1_0000);
-            return Ok(Self::Kernel { cid });
+            return Self::Kernel { cid };
         }
-        let (control, uds) = (dir.join("vhost.sock"), dir.join("vm.vsock"));
-        let mut command = Command::new(files.vhost_device_vsock()?);
-        command
-            .arg("--guest-cid")
-            .arg(USER_CID.to_string())
-            .arg("--socket")
-            .arg(&control)
-            .arg("--uds-path")
-            .arg(&uds)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let backend = Program::start("vhost-device-vsock", &mut command)?;
-        listening(&control, &backend).await?;
-        Ok(Self::User { backend, control, uds })
+        Self::user(dir)
+    }
+
+    pub(super) fn user(dir: &Path) -> Self {
+        Self::User { control: dir.join("vhost.sock"), uds: dir.join("vm.vsock") }
     }
 
     /// QEMU's arguments.
-    pub(super) fn args(&self, bus: &str) -> Vec<String> {
+    pub(super) fn args(&self) -> Vec<String> {
         match self {
-            Self::Kernel { cid } => {
-                vec!["-device".into(), format!("vhost-vsock-pci,guest-cid={cid},bus={bus}")]
-            }
+            Self::Kernel { cid } => vec![
+                "-device".into(),
+                format!("vhost-vsock-pci,id={DEVICE},guest-cid={cid},bus={PORT}"),
+            ],
             Self::User { control, .. } => vec![
                 "-chardev".into(),
-                format!("socket,id=vsock,path={}", escaped(control)),
+                format!("socket,id={CHARDEV},path={}", escaped(control)),
                 "-device".into(),
-                format!("vhost-user-vsock-pci,chardev=vsock,bus={bus}"),
+                format!("vhost-user-vsock-pci,id={DEVICE},chardev={CHARDEV},bus={PORT}"),
             ],
         }
     }
@@ -78,14 +78,37 @@ impl Vsock {
             Self::User { uds, .. } => Arc::new(Hybrid { path: uds.clone(), port: AGENT_PORT }),
         }
     }
+}
 
-    /// The process that serves it, if there is one.
-    pub(super) fn backend(&self) -> Option<&Program> {
-        match self {
-            Self::Kernel { .. } => None,
-            Self::User { backend, .. } => Some(backend),
+/// Starts the process that serves a machine's vsock, and waits until QEMU can
+/// connect to it. Sockets that one before it left are removed.
+pub(super) async fn start_backend(
+    files: &Files,
+    control: &Path,
+    uds: &Path,
+) -> Result<Program, DriverError> {
+    for socket in [control, uds] {
+        match std::fs::remove_file(socket) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(DriverError::io("removing", socket)(e));
+            }
+            _ => {}
         }
     }
+    let mut command = Command::new(files.vhost_device_vsock()?);
+    command
+        .arg("--guest-cid")
+        .arg(USER_CID.to_string())
+        .arg("--socket")
+        .arg(control)
+        .arg("--uds-path")
+        .arg(uds)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let backend = Program::start(BACKEND, &mut command)?;
+    listening(control, &backend).await?;
+    Ok(backend)
 }
 
 /// Waits until somebody listens on the socket. A connection is no way to ask:

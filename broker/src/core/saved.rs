@@ -1,0 +1,162 @@
+//! A session as the store has it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::session::Settings;
+use super::{BootFigures, DriverKind, SessionStatus};
+use crate::store::{NewSession, SessionRow};
+
+/// What does not change while a session lives. Environments are not in it: they
+/// live in the agent, and may hold secrets.
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    image: String,
+    driver: String,
+    memory_mb: u32,
+    cpus: u32,
+    ttl_ms: Option<u64>,
+    hostname: String,
+    network: bool,
+}
+
+/// [`BootFigures`], in microseconds.
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedBoot {
+    sandbox_us: u64,
+    image_us: u64,
+    total_us: u64,
+    init_start_us: u64,
+    agent_ready_us: u64,
+    accelerator: Option<String>,
+}
+
+/// The row of a session that is being admitted.
+pub(super) fn new_row(settings: &Settings) -> NewSession {
+    let saved = Saved {
+        image: settings.image.clone(),
+        driver: settings.driver.as_str().to_owned(),
+        memory_mb: settings.memory_mb,
+        cpus: settings.cpus,
+        ttl_ms: settings.ttl.map(millis),
+        hostname: settings.hostname.clone(),
+        network: settings.network,
+    };
+    let since = settings.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    NewSession {
+        id: settings.id.clone(),
+        created_us: i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
+        status: SessionStatus::Starting.as_str(),
+        settings: json(&saved),
+    }
+}
+
+/// None for a row that this version cannot read.
+pub(super) fn settings(row: &SessionRow) -> Option<Settings> {
+    let saved: Saved = serde_json::from_str(&row.settings).ok()?;
+    let kinds = [DriverKind::Qemu, DriverKind::Process, DriverKind::Attach];
+    let created = Duration::from_micros(u64::try_from(row.created_us).ok()?);
+    Some(Settings {
+        id: row.id.clone(),
+        created_at: UNIX_EPOCH.checked_add(created)?,
+        image: saved.image,
+        driver: kinds.into_iter().find(|kind| kind.as_str() == saved.driver)?,
+        memory_mb: saved.memory_mb,
+        cpus: saved.cpus,
+        ttl: saved.ttl_ms.map(Duration::from_millis),
+        hostname: saved.hostname,
+        network: saved.network,
+    })
+}
+
+pub(super) fn status(row: &SessionRow) -> Option<SessionStatus> {
+    use SessionStatus::{Draining, Failed, Running, Starting, Terminated};
+    let all = [Starting, Running, Draining, Terminated, Failed];
+    all.into_iter().find(|status| status.as_str() == row.status)
+}
+
+pub(super) fn boot_text(boot: &BootFigures) -> String {
+    json(&SavedBoot {
+        sandbox_us: micros(boot.sandbox),
+        image_us: micros(boot.image),
+        total_us: micros(boot.total),
+        init_start_us: boot.init_start_us,
+        agent_ready_us: boot.agent_ready_us,
+        accelerator: boot.accelerator.map(str::to_owned),
+    })
+}
+
+pub(super) fn boot(row: &SessionRow) -> Option<BootFigures> {
+    let saved: SavedBoot = serde_json::from_str(row.boot.as_deref()?).ok()?;
+    let known = ["kvm", "tcg"];
+    Some(BootFigures {
+        sandbox: Duration::from_micros(saved.sandbox_us),
+        image: Duration::from_micros(saved.image_us),
+        total: Duration::from_micros(saved.total_us),
+        init_start_us: saved.init_start_us,
+        agent_ready_us: saved.agent_ready_us,
+        accelerator: known.into_iter().find(|name| saved.accelerator.as_deref() == Some(name)),
+    })
+}
+
+/// Of plain fields only, which always have a JSON.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// Age by the wall clock: it goes on while no broker is there.
+pub(super) fn age(created_at: SystemTime) -> Duration {
+    created_at.elapsed().unwrap_or_default()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_read_back_and_a_row_that_makes_no_sense_is_none() {
+        let of = Settings {
+            id: "sess_x".to_owned(),
+            created_at: UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
+            image: "debian".to_owned(),
+            driver: DriverKind::Qemu,
+            memory_mb: 512,
+            cpus: 3,
+            ttl: Some(Duration::from_secs(60)),
+            hostname: "h".to_owned(),
+            network: true,
+        };
+        let figures = BootFigures {
+            total: Duration::from_micros(7),
+            accelerator: Some("tcg"),
+            ..BootFigures::default()
+        };
+        let new = new_row(&of);
+        let mut row = SessionRow {
+            id: new.id,
+            created_us: new.created_us,
+            status: new.status.to_owned(),
+            reason: None,
+            settings: new.settings,
+            sandbox: None,
+            boot: Some(boot_text(&figures)),
+            instances: "[]".to_owned(),
+        };
+        let back = settings(&row).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{of:?}"));
+        assert_eq!(status(&row), Some(SessionStatus::Starting));
+        assert_eq!(boot(&row), Some(figures));
+        row.settings = row.settings.replace("qemu", "other");
+        row.status = "other".to_owned();
+        assert!(settings(&row).is_none() && status(&row).is_none());
+    }
+}
