@@ -1,5 +1,6 @@
 //! Terminals over a WebSocket.
 
+use postern_tests::events::contiguous;
 use postern_tests::socket::Got;
 use postern_tests::{Rig, Session, Socket, wait};
 use serde_json::{Value, json};
@@ -150,6 +151,14 @@ pub(crate) fn a_detached_terminal_goes_on_and_is_replayed(rig: &Rig) {
     socket.send(b"exit\n");
     assert_eq!(socket.end().1, 1000);
     assert_eq!(late.end().1, 1000);
+    // Server-sent events are the same bytes, under the terminal's name.
+    let events = command.events("?interval_ms=20&max_bytes=64");
+    assert_eq!(contiguous(&events, 0), socket.output);
+    let outputs = events.iter().filter(|event| event.name == "output");
+    for event in outputs {
+        assert_eq!(event.data["stream"], "pty");
+        assert!(event.bytes().len() <= 64 + 3, "{event:?}");
+    }
 }
 
 pub(crate) fn several_may_type_and_watch_and_a_slow_one_stalls_only_itself(rig: &Rig) {
