@@ -39,9 +39,9 @@ pub(crate) enum Error {
     /// The broker in this process.
     #[error("{doing}: {source}")]
     Broker { doing: String, source: postern_broker::core::Error },
-    /// Ctrl-C before there was a command to hand it to.
+    /// A signal before there was a command to hand it to.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted { signal: u8 },
 }
 
 impl Error {
@@ -53,6 +53,14 @@ impl Error {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// As docker says it: a command on a terminal needs one on this side, too.
+    pub(crate) fn not_a_terminal() -> Self {
+        Self::Usage {
+            message: "the input device is not a terminal".to_owned(),
+            hint: Some("leave out -t, or use `postern attach --no-stdin` to look on only"),
+        }
     }
 
     /// The connection is at fault, not the request: it may be tried again.
@@ -68,7 +76,7 @@ impl Error {
                 Some("not_executable") => NOT_EXECUTABLE,
                 _ => OWN_FAILURE,
             },
-            Self::Interrupted => 130,
+            Self::Interrupted { signal } => 128 + signal,
             _ => OWN_FAILURE,
         }
     }

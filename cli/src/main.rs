@@ -3,15 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod attach;
 mod client;
 mod commands;
 mod config;
 mod connect;
 mod embedded;
 mod error;
-mod live;
 mod progress;
+mod signals;
 mod table;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -54,6 +56,8 @@ async fn dispatch(command: Command) -> Result<u8, Error> {
         Command::Serve(args) => commands::serve::run(args).await,
         Command::Run(args) => commands::run::run(args).await,
         Command::Exec(args) => commands::exec::run(args).await,
+        Command::Shell(args) => commands::shell::run(args).await,
+        Command::Attach(args) => commands::attach::run(args).await,
         Command::Sessions(args) => commands::sessions::run(args).await,
         Command::Ps(args) => commands::ps::run(args).await,
         Command::Logs(args) => commands::logs::run(args).await,

@@ -20,6 +20,7 @@
 pub mod artifacts;
 pub mod broker;
 pub mod command;
+pub mod cutter;
 pub mod events;
 pub mod fake;
 pub mod fault;
@@ -33,6 +34,7 @@ pub mod rig;
 pub mod session;
 pub mod socket;
 pub mod tagged;
+pub mod tmux;
 pub mod wait;
 
 pub use broker::Broker;

@@ -27,10 +27,10 @@ scenarios! { process, in process_only,
         silence_is_no_exit_and_stalls_nobody_else,
         a_link_that_always_breaks_costs_no_spinning,
         an_agent_that_is_not_there_is_an_error_with_a_deadline;
-    lost:
-        commands_that_died_while_no_broker_was_there_are_lost;
     resume:
         a_sandbox_leaves_the_hosts_clock_alone;
+    lost:
+        commands_that_died_while_no_broker_was_there_are_lost;
     stall:
         a_reader_that_stalls_costs_bounded_memory_and_no_byte;
     survival:

@@ -16,10 +16,11 @@ scenarios! { vm, in vm_only,
         a_root_inside_gets_no_word_from_the_agent,
         a_command_that_eats_the_memory_is_told_of_and_the_agent_lives,
         a_killed_machine_fails_its_session_alone;
-    resume:
-        a_resume_sets_the_clock_and_no_timeout_runs_out;
     replug:
         a_stream_goes_on_when_the_vsock_device_is_plugged_anew,
         a_vsock_device_that_died_without_a_broker_is_plugged_anew,
+        a_vsock_device_that_always_dies_fails_its_session_with_the_reason,
         a_resumed_guest_knows_what_time_it_is;
+    resume:
+        a_resume_sets_the_clock_and_no_timeout_runs_out;
 }

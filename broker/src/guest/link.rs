@@ -38,11 +38,13 @@ const KEEP_BUFFER: usize = 16 << 10;
 const READ_CHUNK: usize = 8 << 10;
 
 /// Between two looks at a link that somebody waits on.
-const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(5);
 
 /// From a ping to its answer. A guest under TCG that unpacks or swaps may stand
 /// still for some seconds; past this the link is taken for dead and redialled.
-const PING_DEADLINE: Duration = Duration::from_secs(20);
+/// With [`PING_EVERY`] it stays below the time that a short request has, so that
+/// one which met a half-open link is still sent again on the next.
+const PING_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the socket may refuse bytes.
 const WRITE_STALL: Duration = Duration::from_secs(30);

@@ -29,6 +29,8 @@ mod transfer;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod link_tests;
+#[cfg(test)]
 mod stdin_tests;
 #[cfg(test)]
 mod tests;

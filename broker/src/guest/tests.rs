@@ -5,19 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use postern_proto::{
     Code, CommandInfo, Error, Exec, ExecResult, Follow, OutputStream, Purpose, ReadFile, Reply,
     Request, StreamEnd, StreamHeader, StreamKind, StreamOpen, StreamReply, WriteFile,
 };
-use tokio::sync::Notify;
 
-use super::client::{ConnectOptions, Guest, Policy, Retry};
+use super::client::{Policy, Retry};
 use super::error::{Fault, GuestError};
 use super::fake::{FakeAgent, Peer, command};
 use super::follow::{Checked, FollowItem, FollowStream, OutputCheck};
 use super::transfer::{ReadStream, WriteStream};
-use crate::transport::{Dial, DialError, Stream};
 
 const QUICK: Policy =
     Policy { doing: "testing", retry: Retry::SameInstance, within: Some(Duration::from_secs(10)) };
@@ -393,47 +390,4 @@ async fn a_file_is_as_long_as_was_promised_or_an_error() {
     );
     let error = read_from_an_agent_that_sends(b"abcde").await.unwrap_err();
     assert!(matches!(error, GuestError::Fault { source: Fault::TooMuch { .. }, .. }), "{error:?}");
-}
-
-/// Notes when it is dialled, and refuses.
-#[derive(Debug, Default)]
-struct Refusing(std::sync::Mutex<Vec<tokio::time::Instant>>);
-
-impl Dial for Refusing {
-    fn dial(&self) -> BoxFuture<'_, Result<Stream, DialError>> {
-        self.0.lock().unwrap().push(tokio::time::Instant::now());
-        Box::pin(async {
-            Err(DialError {
-                target: "nobody".to_owned(),
-                doing: "dialling",
-                source: std::io::ErrorKind::ConnectionRefused.into(),
-            })
-        })
-    }
-}
-
-/// When the first of the dials came, with a bell that rings after `bell`.
-async fn first_dial(bell: Duration) -> Duration {
-    let begun = tokio::time::Instant::now();
-    let rings = Arc::new(Notify::new());
-    let ring = rings.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(bell).await;
-        ring.notify_one();
-    });
-    let options =
-        ConnectOptions { deadline: Duration::from_secs(60), hint: Some(rings), epoch: None };
-    let dial = Arc::new(Refusing::default());
-    Guest::connect(dial.clone(), options).await.unwrap_err();
-    let dials = dial.0.lock().unwrap();
-    dials[0] - begun
-}
-
-/// A connection that met a guest in the midst of setting up its queues made
-/// vhost-device-vsock deaf for good: one boot in some forty on a loaded machine.
-#[tokio::test(start_paused = true)]
-async fn nothing_is_dialled_before_the_guest_has_rung() {
-    assert_eq!(first_dial(Duration::from_secs(7)).await.as_secs(), 7);
-    // A guest that never rings is tried all the same.
-    assert_eq!(first_dial(Duration::from_secs(90)).await.as_secs(), 30);
 }

@@ -7,9 +7,7 @@ use hyper::header::ACCEPT;
 use serde_json::{Value, json};
 
 use super::events::{Event, Events};
-use super::types::{
-    Command, Commands, Delivered, Progress, Session, Sessions, Started, StdinState, Version,
-};
+use super::types::{Command, Commands, Delivered, Progress, Session, Sessions, Started, Version};
 use super::{Client, SHORT, empty, full, segment};
 use crate::error::Error;
 
@@ -91,33 +89,6 @@ impl Client {
         let path = format!("{}/kill", command_path(session, command));
         let body = json!({"signal": signal, "scope": scope});
         self.json("sending a signal", Method::POST, &path, Some(&body), SHORT).await
-    }
-
-    /// Bytes for stdin as base64, at their offset, so that a retry is harmless.
-    pub(crate) async fn stdin(
-        &self,
-        session: &str,
-        command: &str,
-        base64: String,
-        offset: u64,
-        eof: bool,
-    ) -> Result<StdinState, Error> {
-        let path = format!("{}/stdin", command_path(session, command));
-        let body = json!({"input": base64, "encoding": "base64", "offset": offset, "eof": eof});
-        self.json("sending stdin", Method::POST, &path, Some(&body), SHORT).await
-    }
-
-    /// The command's events from an offset.
-    pub(crate) async fn stream(
-        &self,
-        session: &str,
-        command: &str,
-        from: u64,
-    ) -> Result<Events, Error> {
-        let doing = "following the command";
-        let path = format!("{}/stream?from={from}&lossless=true", command_path(session, command));
-        let request = self.request(Method::GET, &path).body(empty());
-        Ok(Events::new(doing, self.send(doing, request, SHORT).await?))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod calls;
 pub(crate) mod events;
+pub(crate) mod socket;
 pub(crate) mod transfer;
 pub(crate) mod types;
 
@@ -16,7 +17,7 @@ use http_body_util::{BodyExt, Empty, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -98,10 +99,10 @@ impl Client {
         let late = |_| Error::Late { doing: doing.to_owned(), seconds: deadline.as_secs() };
         let response =
             tokio::time::timeout(deadline, self.exchange(doing, request)).await.map_err(late)??;
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
-        let status = response.status();
         let body = tokio::time::timeout(SHORT, read_all(doing, response)).await.map_err(late)??;
         match serde_json::from_slice::<Failure>(&body) {
             Ok(failure) => Err(Error::Api { doing: doing.to_owned(), failure: Box::new(failure) }),
@@ -169,7 +170,7 @@ where
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(http)?;
     // Drives the connection until the answer's body is read or dropped; what
     // goes wrong there comes out of the body, too.
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     sender.send_request(request).await.map_err(http)
 }
 

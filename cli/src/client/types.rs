@@ -75,8 +75,19 @@ pub(crate) struct Command {
     pub(crate) exit_code: Option<i32>,
     #[serde(default)]
     pub(crate) duration_ms: Option<u64>,
+    #[serde(default)]
+    pub(crate) stdin_open: bool,
+    /// The size of its terminal.
+    #[serde(default)]
+    pub(crate) tty: Option<Value>,
     #[serde(flatten)]
     pub(crate) rest: serde_json::Map<String, Value>,
+}
+
+impl Command {
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "exited" | "failed")
+    }
 }
 
 /// The commands of a session.
@@ -95,12 +106,6 @@ pub(crate) struct Started {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Delivered {
     pub(crate) delivered: bool,
-}
-
-/// The answer to bytes for stdin.
-#[derive(Debug, Deserialize)]
-pub(crate) struct StdinState {
-    pub(crate) offset: u64,
 }
 
 /// The answer to a file's upload.

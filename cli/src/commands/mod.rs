@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod attach;
 pub(crate) mod cp;
 pub(crate) mod doctor;
 pub(crate) mod exec;
@@ -9,6 +10,9 @@ pub(crate) mod ps;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod sessions;
+pub(crate) mod shell;
 
+mod follow;
+mod making;
 mod request;
 mod resolve;

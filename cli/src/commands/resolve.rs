@@ -1,6 +1,7 @@
 //! Ids may be given by their beginning, as long as it is the beginning of one.
 
 use crate::client::Client;
+use crate::client::types::Command;
 use crate::error::Error;
 
 /// What ids begin with, which nobody wants to type.
@@ -15,6 +16,24 @@ pub(super) async fn session(client: &Client, given: &str) -> Result<String, Erro
 pub(super) async fn command(client: &Client, session: &str, given: &str) -> Result<String, Error> {
     let ids = client.commands(session).await?.into_iter().map(|command| command.command_id);
     pick("command", COMMAND, given, ids)
+}
+
+/// The command itself, in one of these sessions.
+pub(super) async fn command_in(
+    client: &Client,
+    sessions: &[String],
+    given: &str,
+) -> Result<Command, Error> {
+    let mut commands = Vec::new();
+    for session in sessions {
+        commands.extend(client.commands(session).await?);
+    }
+    let id = pick("command", COMMAND, given, commands.iter().map(|c| c.command_id.clone()))?;
+    let found = commands.into_iter().find(|command| command.command_id == id);
+    found.ok_or_else(|| Error::Usage {
+        message: format!("there is no command {given}"),
+        hint: Some("`postern ps` lists them"),
+    })
 }
 
 /// An id that is unknown is passed on: the broker's answer says it best.

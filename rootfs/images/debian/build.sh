@@ -19,6 +19,7 @@ packages=(
   git             # most work starts with a clone
   sudo            # `user` may become root without a password
   procps          # ps, pkill, free: to look at what runs
+  vim-tiny        # an editor: 2 MB
   ca-certificates # or nothing can be fetched over TLS
 )
 

@@ -3,8 +3,8 @@
 pub(crate) mod cli;
 pub(crate) mod daemon;
 pub(crate) mod liars;
-pub(crate) mod resume;
 pub(crate) mod lost;
+pub(crate) mod resume;
 pub(crate) mod stall;
 pub(crate) mod survival;
 pub(crate) mod walk;

@@ -2,6 +2,7 @@
 //! make tests of them.
 
 pub(crate) mod basics;
+pub(crate) mod crowd;
 pub(crate) mod ending;
 pub(crate) mod ends;
 pub(crate) mod errors;
@@ -17,11 +18,12 @@ pub(crate) mod many;
 pub(crate) mod output;
 pub(crate) mod pty;
 pub(crate) mod restart;
+pub(crate) mod shell;
 pub(crate) mod setup;
 pub(crate) mod stdin;
+pub(crate) mod stdin_flow;
 pub(crate) mod stdin_stream;
 pub(crate) mod terminal;
-pub(crate) mod stdin_flow;
 pub(crate) mod timeouts;
 pub(crate) mod wait;
 pub(crate) mod workload;
@@ -53,6 +55,13 @@ macro_rules! both_rigs {
                 a_command_runs_where_and_as_whom_it_is_asked,
                 a_child_has_only_its_three_descriptors,
                 a_child_starts_with_clean_signals_and_limits;
+            crowd:
+                five_hundred_commands_with_eight_followers_each,
+                a_command_gets_no_more_descriptors_than_the_agent_was_given,
+                a_user_that_stops_everybody_all_the_time_harms_only_itself,
+                daemons_that_left_everything_die_with_the_tree,
+                daemons_that_left_everything_die_at_the_timeout,
+                an_exit_does_not_wait_for_daemons;
             ending:
                 a_deleted_session_ends_in_order_and_leaves_nothing,
                 a_forced_end_leaves_no_grace,
@@ -134,6 +143,16 @@ macro_rules! both_rigs {
                 commands_whose_callers_died_with_the_broker_are_ended,
                 a_sandbox_that_died_while_no_broker_was_there_is_failed,
                 a_broker_killed_while_it_makes_a_session_leaves_nothing;
+            shell:
+                a_shell_on_a_terminal_is_one,
+                the_windows_size_is_followed,
+                an_editor_draws_and_edits,
+                a_detached_shell_goes_on_and_is_come_back_to,
+                the_keys_that_detach_are_ones_choice,
+                a_signal_leaves_the_terminal_sane_and_hangs_up_the_shell,
+                a_terminal_is_not_made_up,
+                flags_reach_the_process,
+                a_link_that_breaks_costs_no_byte_either_way;
             setup:
                 a_process_is_set_up_as_asked,
                 capabilities_are_what_the_profile_says,

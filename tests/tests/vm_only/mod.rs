@@ -2,5 +2,5 @@
 
 pub(crate) mod bounds;
 pub(crate) mod machine;
-pub(crate) mod resume;
 pub(crate) mod replug;
+pub(crate) mod resume;

@@ -87,6 +87,23 @@ pub(crate) fn a_vsock_device_that_died_without_a_broker_is_plugged_anew(rig: &Ri
     assert_eq!(backend(&session), Some(now));
 }
 
+pub(crate) fn a_vsock_device_that_always_dies_fails_its_session_with_the_reason(rig: &Rig) {
+    let session = rig.fresh(json!({}));
+    if skip(&session) {
+        return;
+    }
+    let look = wait::until("the broker gives up", wait::seconds(120), || {
+        if let Some(pid) = backend(&session) {
+            // It may have died since it was looked at.
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+        }
+        Some(session.look().ok()).filter(|look| look["status"] == "failed")
+    });
+    assert!(look["reason"].as_str().unwrap().contains("vsock"), "{look}");
+    assert!(!session.dir().exists(), "its directory is left");
+    assert!(backend(&session).is_none(), "its backend is left");
+}
+
 pub(crate) fn a_resumed_guest_knows_what_time_it_is(rig: &Rig) {
     let session = rig.fresh(json!({}));
     let now = || {

@@ -25,7 +25,7 @@ use crate::driver::program::Program;
 use crate::driver::{DriverError, Files};
 
 /// For the guest to let go of the device: it is told by an interrupt and has to
-/// work through it, which took 0.1 s under TCG and may take many times that in a
+/// work through it, which took 0.15 s under TCG and may take many times that in a
 /// guest under load.
 const UNPLUG_DEADLINE: Duration = Duration::from_secs(20);
 

@@ -2,10 +2,19 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "the comments are the help text")]
 
+mod options;
+mod values;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::options::{
+    CommandOptions, DetachOptions, LimitOptions, ProcessOptions, SessionOptions,
+};
+#[cfg(test)]
+pub(crate) use self::values::Ulimit;
 
 /// Runs commands in microVMs.
 #[derive(Debug, Parser)]
@@ -17,7 +26,8 @@ pub(crate) struct Args {
 
 const AFTER_HELP: &str = "\
 Environment: POSTERN_URL (http://HOST:PORT or unix:PATH) and POSTERN_API_KEY say which broker to use;
-without them the one on 127.0.0.1:7070, and without that, `run` makes one for the call.
+without them the one on 127.0.0.1:7070, and without that, `run` and `shell` make one for the call.
+POSTERN_DETACH_KEYS says which keys leave a terminal (ctrl-]).
 Exit codes: the command's own; 125 Postern failed, 126 not executable, 127 not found.";
 
 #[derive(Debug, Subcommand)]
@@ -28,6 +38,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Run a command in a session
     Exec(Exec),
+    /// Open a shell in a session
+    Shell(Shell),
+    /// Come back to a command that runs
+    Attach(Attach),
     /// List, make and end sessions
     Sessions(Sessions),
     /// List commands
@@ -100,53 +114,8 @@ pub(crate) enum OnShutdown {
     Leave,
 }
 
-/// What a session can be given.
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct SessionOptions {
-    /// How the sandbox is made
-    #[arg(long)]
-    pub(crate) driver: Option<Driver>,
-    /// Memory, in MiB
-    #[arg(long, value_name = "MIB")]
-    pub(crate) memory: Option<u32>,
-    /// Virtual processors
-    #[arg(long, value_name = "N")]
-    pub(crate) cpus: Option<u32>,
-    /// End the session after so many seconds
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) ttl: Option<u64>,
-    /// Size of the root file system, in MiB
-    #[arg(long, value_name = "MIB")]
-    pub(crate) root_size: Option<u32>,
-    /// Name of the sandbox
-    #[arg(long)]
-    pub(crate) hostname: Option<String>,
-    /// Give it a user-mode network (the guest then reaches the host's loopback)
-    #[arg(long)]
-    pub(crate) network: bool,
-}
-
-/// What a command can be given.
-#[derive(Debug, Default, clap::Args)]
-pub(crate) struct CommandOptions {
-    /// Environment variable; without =VALUE, this process's own
-    #[arg(short, long, value_name = "NAME[=VALUE]")]
-    pub(crate) env: Vec<String>,
-    /// Working directory
-    #[arg(short = 'w', long, value_name = "DIR")]
-    pub(crate) cwd: Option<String>,
-    /// User, by name or UID[:GID]
-    #[arg(short, long)]
-    pub(crate) user: Option<String>,
-    /// End it after so many milliseconds
-    #[arg(long, value_name = "MS")]
-    pub(crate) timeout_ms: Option<u64>,
-    /// Hand this process's stdin on
-    #[arg(short, long)]
-    pub(crate) interactive: bool,
-}
-
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: postern run -it debian -- bash")]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) session: SessionOptions,
@@ -161,22 +130,64 @@ pub(crate) struct Run {
     /// A name below the images' directory, or oci:DIR[:TAG]
     pub(crate) image: String,
     /// Program and arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required_unless_present = "login", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) argv: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: postern exec -it --user 1000 SESSION -- vi notes.txt")]
 pub(crate) struct Exec {
     #[command(flatten)]
     pub(crate) command: CommandOptions,
+    #[command(flatten)]
+    pub(crate) limits: LimitOptions,
     /// Do not wait: print the command's id and leave it running
     #[arg(short, long)]
     pub(crate) detach: bool,
     /// Session id, or its beginning
     pub(crate) session: String,
     /// Program and arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(required_unless_present = "login", trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) argv: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: postern shell --image debian --keep")]
+pub(crate) struct Shell {
+    /// Image of a new session: a name below the images' directory, or oci:DIR[:TAG]
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) image: Option<String>,
+    /// Keep the session that was made for the shell
+    #[arg(long, conflicts_with = "target")]
+    pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) process: ProcessOptions,
+    #[command(flatten)]
+    pub(crate) detach: DetachOptions,
+    #[command(flatten)]
+    pub(crate) options: SessionOptions,
+    /// Where image names are looked up, when this call makes its own broker
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Session id, or its beginning [default: the newest, or a new one]
+    #[arg(value_name = "SESSION")]
+    pub(crate) target: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: postern attach 3f2 9ac (ids as `postern ps` lists them)")]
+pub(crate) struct Attach {
+    /// First byte of the output [default: the first that is left]
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) from: Option<u64>,
+    /// Only look on
+    #[arg(long)]
+    pub(crate) no_stdin: bool,
+    #[command(flatten)]
+    pub(crate) detach: DetachOptions,
+    /// Session id and command id, or their beginnings; the command's alone will do
+    #[arg(required = true, num_args = 1..=2, value_names = ["SESSION", "COMMAND"])]
+    pub(crate) ids: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -332,10 +343,47 @@ mod tests {
             panic!("not a run")
         };
         assert_eq!(
-            (run.command.env, run.session.memory, run.command.interactive),
+            (run.command.process.env, run.session.memory, run.command.interactive),
             (vec!["A=b".to_owned()], Some(512), true)
         );
         assert_eq!(run.argv, ["ls", "-e"]);
+    }
+
+    #[test]
+    fn a_terminal_and_its_process() {
+        let Command::Exec(exec) = parse(&[
+            "exec",
+            "-it",
+            "--timeout",
+            "5m",
+            "--nice",
+            "-5",
+            "--memory",
+            "1g",
+            "--umask",
+            "027",
+            "--ulimit",
+            "nofile=1:2",
+            "--cap-drop",
+            "ALL",
+            "s",
+            "--",
+            "vi",
+            "-t",
+        ]) else {
+            panic!("not an exec")
+        };
+        assert!(exec.command.interactive && exec.command.tty);
+        let process = exec.command.process;
+        assert_eq!((process.timeout_ms(), process.nice), (Some(300_000), Some(-5)));
+        assert_eq!((exec.limits.memory, process.umask), (Some(1 << 30), Some(0o27)));
+        assert_eq!(exec.argv, ["vi", "-t"]);
+        let Command::Exec(exec) = parse(&["exec", "--login", "s"]) else { panic!("not an exec") };
+        assert!(exec.argv.is_empty());
+        let Command::Shell(shell) = parse(&["shell"]) else { panic!("not a shell") };
+        assert!(shell.target.is_none() && !shell.options.any());
+        let Command::Shell(shell) = parse(&["shell", "--memory", "512"]) else { panic!("no") };
+        assert!(shell.options.any());
     }
 
     #[test]
@@ -354,6 +402,11 @@ mod tests {
             &["run", "debian"][..],
             &["exec", "s"],
             &["kill", "s"],
+            &["attach"],
+            &["attach", "a", "b", "c"],
+            &["shell", "s", "--image", "i"],
+            &["exec", "--detach-keys", "ctrl-1", "s", "ls"],
+            &["exec", "--ulimit", "nofile", "s", "ls"],
             &["serve", "--driver", "x"],
             &[],
         ] {

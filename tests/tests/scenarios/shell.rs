@@ -1,0 +1,299 @@
+//! `postern` on a real terminal: tmux types, and reads the screen.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use postern_tests::cutter::Cutter;
+use postern_tests::random::Random;
+use postern_tests::tmux::{self, PROMPT, Terminal};
+use postern_tests::{Rig, Session, artifacts, proc, wait};
+use serde_json::{Value, json};
+
+/// What the shell inside asks with: its root's and its users' are images' matters.
+const INSIDE: &str = "inside> ";
+
+/// A terminal from which `postern` finds the rig's broker.
+fn terminal(rig: &Rig, test: &str) -> Terminal {
+    let url = format!("POSTERN_URL=http://{}", rig.broker().http.authority());
+    let (name, url) = url.split_once('=').unwrap();
+    let program = artifacts::dist("postern").canonicalize().unwrap();
+    let path = format!("{}:/usr/bin:/bin", program.parent().unwrap().display());
+    Terminal::open(test, 30, 100, &[(name, url), ("PATH", &path), ("HISTFILE", "/dev/null")])
+}
+
+/// A shell of the session, at its first prompt.
+fn enter(terminal: &Terminal, session: &Session, flags: &str) {
+    terminal.enters(&format!("postern shell -e PS1='{INSIDE}' {flags} {}", session.id));
+    terminal.prompts(INSIDE);
+}
+
+fn leave(terminal: &Terminal) {
+    terminal.enters("exit");
+    terminal.prompts(PROMPT);
+}
+
+/// The command that runs on a terminal in this session.
+fn on_a_terminal(session: &Session) -> String {
+    let list = session.ask("GET", "/commands", &Value::Null).ok();
+    let mut all = list["commands"].as_array().unwrap().iter();
+    let found = all.find(|c| !c["tty"].is_null() && c["status"] == "running").unwrap();
+    found["command_id"].as_str().unwrap().to_owned()
+}
+
+/// Waits until something of this command line runs in the session.
+fn runs(session: &Session, line: &str) {
+    // In brackets, the pattern does not find the shell that looks.
+    let (first, rest) = line.split_at(1);
+    let look = format!("ps -o args | grep -q '[{first}]{rest}'");
+    wait::until(line, wait::seconds(60), || (session.sh(&look)["exit_code"] == 0).then_some(()));
+}
+
+pub(crate) fn a_shell_on_a_terminal_is_one(rig: &Rig) {
+    let test = "a_shell_on_a_terminal_is_one";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    let terminal = terminal(rig, test);
+    enter(&terminal, &session, "");
+    terminal.enters("echo is-$((6*7)) $(stty size)");
+    assert_eq!(terminal.line("is-"), "42 30 100");
+    terminal.enters("while sleep 1000; do :; done");
+    runs(&session, "sleep 1000");
+    terminal.presses(&["C-c"]);
+    terminal.prompts(INSIDE);
+    terminal.enters("echo code-$?");
+    assert_eq!(terminal.line("code-"), "130");
+    // Ctrl-Z and fg: job control is the shell's inside, not ours.
+    terminal.enters("sleep 2000");
+    runs(&session, "sleep 2000");
+    terminal.presses(&["C-z"]);
+    terminal.shows("Stopped");
+    terminal.prompts(INSIDE);
+    terminal.enters("fg");
+    terminal.line("sleep 2000");
+    terminal.presses(&["C-c"]);
+    terminal.prompts(INSIDE);
+    terminal.enters("exit 7");
+    terminal.prompts(PROMPT);
+    terminal.enters("echo left-$?");
+    assert_eq!(terminal.line("left-"), "7");
+    terminal.must_be_sane();
+}
+
+pub(crate) fn the_windows_size_is_followed(rig: &Rig) {
+    let test = "the_windows_size_is_followed";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    let terminal = terminal(rig, test);
+    enter(&terminal, &session, "");
+    terminal
+        .enters("until [ \"$(stty size)\" = '37 91' ]; do sleep 0.1; done; echo now-$(stty size)");
+    runs(&session, "sleep 0.1");
+    terminal.resize(37, 91);
+    assert_eq!(terminal.line("now-"), "37 91");
+    leave(&terminal);
+}
+
+pub(crate) fn an_editor_draws_and_edits(rig: &Rig) {
+    let test = "an_editor_draws_and_edits";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    edit(rig, test, &session);
+}
+
+/// `vi`, whichever one the image has.
+pub(crate) fn edit(rig: &Rig, test: &str, session: &Session) {
+    let terminal = terminal(rig, test);
+    enter(&terminal, session, "");
+    terminal.enters("vi /tmp/letter");
+    // What it draws below the end of the file.
+    terminal.when("an empty file", |screen| {
+        (screen.lines().filter(|line| *line == "~").count() > 10).then_some(())
+    });
+    terminal.types("i");
+    terminal.types("dear postern,");
+    terminal.presses(&["Enter"]);
+    terminal.types("yours");
+    terminal.presses(&["Escape"]);
+    terminal.types("1GAsir");
+    terminal.presses(&["Escape"]);
+    terminal.shows("dear postern,sir");
+    terminal.enters(":wq");
+    terminal.prompts(INSIDE);
+    assert_eq!(session.say("cat /tmp/letter"), "dear postern,sir\nyours");
+    leave(&terminal);
+    terminal.must_be_sane();
+}
+
+pub(crate) fn a_detached_shell_goes_on_and_is_come_back_to(rig: &Rig) {
+    let test = "a_detached_shell_goes_on";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    let terminal = terminal(rig, test);
+    enter(&terminal, &session, "");
+    terminal.enters("kept=remembered; echo before-$kept");
+    terminal.line("before-remembered");
+    terminal.enters("until [ -e /tmp/go ]; do sleep 0.1; done; echo meanwhile-$kept");
+    runs(&session, "sleep 0.1");
+    terminal.presses(&["C-]"]);
+    let way_back = terminal.line("postern: left running; come back with: ");
+    terminal.prompts(PROMPT);
+    terminal.must_be_sane();
+
+    session.say("touch /tmp/go");
+    let command = on_a_terminal(&session);
+    session.command(&command).said("meanwhile-remembered");
+    assert_eq!(way_back, format!("postern attach {} {command}", session.id));
+
+    terminal.wipe();
+    terminal.enters(&format!("postern attach {command}"));
+    terminal.line("before-remembered");
+    terminal.line("meanwhile-remembered");
+    terminal.prompts(INSIDE);
+    terminal.enters("echo again-$kept");
+    terminal.line("again-remembered");
+    terminal.enters("exit 7");
+    terminal.prompts(PROMPT);
+    terminal.enters("echo left-$?");
+    assert_eq!(terminal.line("left-"), "7");
+    terminal.must_be_sane();
+}
+
+pub(crate) fn the_keys_that_detach_are_ones_choice(rig: &Rig) {
+    let test = "the_keys_that_detach_are_ones_choice";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    let terminal = terminal(rig, test);
+    enter(&terminal, &session, "--detach-keys ctrl-p,ctrl-q");
+    // The usual key and the first of the two alone are the program's.
+    terminal.enters("stty raw -echo; dd bs=1 count=3 2>/dev/null | od -An -tx1; stty sane");
+    runs(&session, "dd bs=1");
+    terminal.presses(&["C-]", "C-p", "x"]);
+    terminal.shows("1d 10 78");
+    terminal.prompts(INSIDE);
+    terminal.presses(&["C-p", "C-q"]);
+    terminal.line("postern: left running");
+    terminal.prompts(PROMPT);
+}
+
+pub(crate) fn a_signal_leaves_the_terminal_sane_and_hangs_up_the_shell(rig: &Rig) {
+    let test = "a_signal_leaves_the_terminal_sane";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    let terminal = terminal(rig, test);
+    enter(&terminal, &session, "");
+    let command = on_a_terminal(&session);
+    let below = proc::descendants(terminal.pid());
+    let postern = below.iter().find(|p| p.comm == "postern").unwrap().pid;
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(postern).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    terminal.prompts(PROMPT);
+    terminal.enters("echo left-$?");
+    assert_eq!(terminal.line("left-"), "143");
+    terminal.must_be_sane();
+    session.command(&command).exited();
+}
+
+/// `postern` with the rig's broker, or whatever stands before it.
+fn postern(url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(artifacts::dist("postern"));
+    command.env("POSTERN_URL", format!("http://{url}")).env_remove("POSTERN_API_KEY");
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn a_terminal_is_not_made_up(rig: &Rig) {
+    let session = rig.shared();
+    let url = rig.broker().http.authority();
+    let done = postern(&url, &["exec", "-it", &session.id, "--", "true"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(125), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("not a terminal"), "{done:?}");
+    // Without stdin there is nothing to be typed, and the command has its terminal.
+    let line = "test -t 1 && stty size; exit 3";
+    let done =
+        postern(&url, &["exec", "-t", &session.id, "--", "sh", "-c", line]).output().unwrap();
+    assert_eq!(done.status.code(), Some(3), "{done:?}");
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "24 80\r\n");
+}
+
+pub(crate) fn flags_reach_the_process(rig: &Rig) {
+    let session = rig.shared();
+    let url = rig.broker().http.authority();
+    let line = "umask; ulimit -Sn; ulimit -Hn; id -u; pwd; echo $A; nice";
+    let done = postern(
+        &url,
+        &[
+            "exec",
+            "--umask",
+            "027",
+            "--ulimit",
+            "nofile=64:128",
+            "-u",
+            "1000",
+            "-w",
+            "/tmp",
+            "-e",
+            "A=b c",
+            "--nice",
+            "5",
+            &session.id,
+            "--",
+            "sh",
+            "-c",
+            line,
+        ],
+    )
+    .output()
+    .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(said, "0027\n64\n128\n1000\n/tmp\nb c\n5\n", "{done:?}");
+    let timed = ["exec", "--timeout", "300ms", &session.id, "--", "sleep", "1000"];
+    let done = postern(&url, &timed).output().unwrap();
+    assert_eq!(done.status.code(), Some(143), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("out of time"), "{done:?}");
+    let dropped = ["exec", "--cap-drop", "ALL", &session.id, "--", "chown", "1", "/tmp"];
+    let done = postern(&url, &dropped).output().unwrap();
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let login = ["exec", "--login", &session.id, "--", "sh", "-c", "echo \"$0|$1\"", "a b", "c"];
+    let done = postern(&url, &login).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "a b|c\n", "{done:?}");
+}
+
+pub(crate) fn a_link_that_breaks_costs_no_byte_either_way(rig: &Rig) {
+    let session = rig.shared();
+    let http = rig.broker().http.authority();
+    let cutter = Cutter::start(http.parse().unwrap(), rig.size(3 << 20, 1 << 20));
+    let data = Random::new("cut link").bytes(rig.size(24 << 20, 4 << 20));
+    let url = cutter.address().to_string();
+    let mut command =
+        postern(&url, &["exec", "-i", &session.id, "--", "sh", "-c", "cat; echo end >&2; exit 5"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut stdin, input) = (child.stdin.take().unwrap(), data.clone());
+    let writer = std::thread::spawn(move || stdin.write_all(&input));
+    let mut errors = child.stderr.take().unwrap();
+    let told = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).map(|_| text)
+    });
+    let done = child.wait_with_output().unwrap();
+    let told = told.join().unwrap().unwrap();
+    assert_eq!(done.status.code(), Some(5), "{told}");
+    writer.join().unwrap().unwrap();
+    assert_eq!(done.stdout.len(), data.len(), "{told}");
+    assert!(done.stdout == data, "what came back is not what was sent");
+    assert!(cutter.cuts() >= 3, "only {} cuts", cutter.cuts());
+    assert!(told.contains("coming back"), "{told}");
+    assert_eq!(told.matches("end\n").count(), 1, "{told}");
+}
