@@ -7,6 +7,7 @@ pub(crate) mod ending;
 pub(crate) mod ends;
 pub(crate) mod errors;
 pub(crate) mod failed_starts;
+pub(crate) mod faults;
 pub(crate) mod files;
 pub(crate) mod held_open;
 pub(crate) mod hostile;
@@ -85,6 +86,8 @@ macro_rules! both_rigs {
                 a_failed_start_is_listed_as_failed,
                 a_nul_is_refused_with_the_field_that_holds_it,
                 what_the_kernel_does_not_take_is_refused;
+            faults:
+                tagged_output_and_stdin_exactly_once;
             files:
                 files_go_in_and_out_unchanged,
                 a_range_of_a_file,
