@@ -96,7 +96,8 @@ pub(crate) fn what_cannot_be_had_names_its_field(rig: &Rig) {
     ] {
         let answer = session.exec(&request);
         if answer.status == 200 {
-            assert_eq!(rig.size(false, field != "rlimits"), true, "{field}: {answer:?}");
+            let may = rig.size(false, field != "rlimits");
+            assert!(may, "{field}: {answer:?}");
             continue;
         }
         let error = answer.error(400, "invalid_argument");

@@ -31,10 +31,11 @@ pub(crate) fn a_timeout_kills_who_ignores_it_and_who_left(rig: &Rig) {
 pub(crate) fn a_timeout_fires_with_stdin_open_and_nobody_reading(rig: &Rig) {
     let session = rig.shared();
     let request =
-        json!({"command": "yes", "stdin_open": true, "timeout_ms": 500, "kill_grace_ms": 100});
+        json!({"command": "yes", "stdin_open": true, "timeout_ms": 1500, "kill_grace_ms": 100});
     let info = session.start(request).closed();
     assert_eq!(info["timed_out"], true, "{info}");
-    assert!(info["output_bytes"].as_u64().unwrap() > 1 << 20);
+    // More than a pipe holds: nobody reads, and it went on.
+    assert!(info["output_bytes"].as_u64().unwrap() > 64 << 10, "{info}");
 }
 
 pub(crate) fn an_exit_in_time_is_no_timeout(rig: &Rig) {
