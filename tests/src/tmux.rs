@@ -62,9 +62,11 @@ impl Terminal {
         self.presses(&["Enter"]);
     }
 
-    /// What it shows now, without blanks at the ends of lines and of the screen.
+    /// What it shows now, wrapped lines joined, without blanks at their ends.
     pub fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p"]).trim_end().to_owned()
+        let lines = self.tmux(&["capture-pane", "-p", "-J"]);
+        let lines = lines.trim_end().lines().map(str::trim_end);
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until a line begins with this; the rest of that line, the last such.

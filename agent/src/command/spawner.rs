@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::SigSet;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::sys::clone::{ChildStack, PidfdSlot};
 use crate::sys::process::set_name;
@@ -28,12 +29,16 @@ use crate::sys::spawn::{Plan, SpawnError, Spawned, Step, spawn};
 /// and so that two processors start processes at once.
 const SPAWNERS: usize = 2;
 
-/// A child that has not reached execve(2) after this is killed. It is some
-/// hundred microseconds' work; a loaded machine may need a second.
+/// A child that has not reached execve(2) so long after its birth is killed. It
+/// is some hundred microseconds' work; a loaded machine may need a second.
 const WATCHDOG: Duration = Duration::from_secs(10);
 
 /// A start that takes so long is worth a look.
 const STRANGE: Duration = Duration::from_secs(1);
+
+/// How often a child that is slow to get to execve(2) is continued: processes of
+/// the same user may stop it as soon as it is theirs.
+const NUDGE: Duration = Duration::from_millis(20);
 
 /// Spawners make system calls and hold a few lists of pointers.
 const THREAD_STACK: usize = 128 << 10;
@@ -121,7 +126,7 @@ impl Spawner {
     /// pipe is held by a descendant.
     pub(super) async fn settle(&self) {
         let until = self.started.get();
-        let deadline = tokio::time::Instant::now() + SETTLE;
+        let deadline = Instant::now() + SETTLE;
         while self.finished.get() < until {
             if tokio::time::timeout_at(deadline, self.done.notified()).await.is_err() {
                 return;
@@ -162,14 +167,24 @@ impl Spawner {
         thread.busy.set(thread.busy.get() + 1);
         let _busy = Busy(Rc::clone(&thread.busy));
         thread.jobs.send(job).map_err(|_| failed(Errno::ESRCH))?;
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
+        let (mut strange, mut born) = (begun + STRANGE, None);
         loop {
-            match tokio::time::timeout(STRANGE, &mut result).await {
+            match tokio::time::timeout(NUDGE, &mut result).await {
                 Ok(Ok(result)) => return result,
                 Ok(Err(_gone)) => return Err(failed(Errno::ESRCH)),
-                // Not born yet (a queue behind a stopped one): wait on.
-                Err(_late) if begun.elapsed() >= WATCHDOG => drop(slot.kill()),
-                Err(_late) => stuck(),
+                Err(_late) => {}
+            }
+            // In the queue behind others it is nobody's fault yet.
+            if slot.send(libc::SIGCONT).is_ok() {
+                let born = *born.get_or_insert_with(Instant::now);
+                if born.elapsed() >= WATCHDOG {
+                    let _ = slot.send(libc::SIGKILL);
+                }
+            }
+            if Instant::now() >= strange {
+                strange = Instant::now() + STRANGE;
+                stuck();
             }
         }
     }

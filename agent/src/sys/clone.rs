@@ -3,7 +3,8 @@
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use nix::errno::Errno;
 
@@ -67,27 +68,53 @@ impl Default for ChildStack {
 }
 
 /// The child's pidfd, visible to other threads while the parent is still
-/// suspended, so that a watchdog can end a child that never gets to execve(2).
+/// suspended: they can continue a child that was stopped on its way to
+/// execve(2), and end one that never gets there.
 #[derive(Debug)]
-pub struct PidfdSlot(AtomicI32);
+pub struct PidfdSlot {
+    /// Written by the kernel, before the child runs.
+    fd: AtomicI32,
+    /// Held while a signal is sent and while the descriptor is taken away, so
+    /// that no signal meets another descriptor with the same number.
+    taking: Mutex<()>,
+    killed: AtomicBool,
+}
 
 impl Default for PidfdSlot {
     fn default() -> Self {
-        Self(AtomicI32::new(-1))
+        Self { fd: AtomicI32::new(-1), taking: Mutex::default(), killed: AtomicBool::new(false) }
     }
 }
 
 impl PidfdSlot {
-    /// SIGKILL for the child, if there is one yet.
-    ///
-    /// Only meaningful while [`vfork_into`] has not returned: afterwards its
-    /// caller owns the descriptor.
-    pub fn kill(&self) -> Result<(), Errno> {
-        let fd = self.0.load(Ordering::Acquire);
+    /// A signal for the child on its way; ESRCH when there is none, not yet or
+    /// not any more.
+    pub fn send(&self, signal: c_int) -> Result<(), Errno> {
+        let _still = self.lock();
+        let fd = self.fd.load(Ordering::Acquire);
         if fd < 0 {
             return Err(Errno::ESRCH);
         }
-        super::pidfd::send_signal_raw(fd, libc::SIGKILL)
+        if signal == libc::SIGKILL {
+            self.killed.store(true, Ordering::Release);
+        }
+        super::pidfd::send_signal_raw(fd, signal)
+    }
+
+    /// Whether the child was killed on its way.
+    pub fn was_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// The descriptor, which is the caller's from now on.
+    fn take(&self) -> i32 {
+        let _still = self.lock();
+        self.fd.swap(-1, Ordering::AcqRel)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        // It guards no value that a panic could leave half made.
+        self.taking.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -114,7 +141,7 @@ pub unsafe fn vfork_into<T>(
     }
     let args = CloneArgs {
         flags,
-        pidfd: slot.0.as_ptr() as u64,
+        pidfd: slot.fd.as_ptr() as u64,
         exit_signal: libc::SIGCHLD as u64,
         stack: stack.0.as_mut_ptr() as u64,
         stack_size: CHILD_STACK as u64,
@@ -129,7 +156,7 @@ pub unsafe fn vfork_into<T>(
     } else {
         result as i32
     };
-    let fd = slot.0.load(Ordering::Acquire);
+    let fd = slot.take();
     // SAFETY: the kernel has just made this descriptor for us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
     Ok((pid, pidfd))

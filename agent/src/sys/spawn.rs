@@ -173,7 +173,7 @@ pub fn spawn(
     let (agent_pid, pidfd) = result.map_err(|errno| SpawnError { step: Step::Clone, errno })?;
     let step = context.step.load(Ordering::Acquire);
     let errno = context.errno.load(Ordering::Acquire);
-    if step == Step::Exec as u32 && errno == 0 {
+    if step == Step::Exec as u32 && errno == 0 && !slot.was_killed() {
         let pid = context.pid.load(Ordering::Acquire);
         return Ok(Spawned { pid: pid.cast_unsigned(), agent_pid, pidfd });
     }
@@ -226,7 +226,9 @@ fn prepare(context: &Context) -> c_int {
     steps.run(libc::SYS_close_range, [3, u32::MAX as usize, cloexec]);
     setup::limits(&mut steps, &context.setup);
     setup::bounding(&mut steps, &context.setup);
-    // The agent itself is root without supplementary groups.
+    reset_signals();
+    // From here on a process of the same user may stop this one: little is left
+    // to do, and whoever waits continues it. The agent itself is root without supplementary groups.
     if context.switch_user {
         steps.at(Step::Credentials);
         let (gid, uid) = (context.gid as usize, context.uid as usize);
@@ -246,7 +248,6 @@ fn prepare(context: &Context) -> c_int {
 ///
 /// The context's arrays are null-terminated.
 unsafe fn exec(context: &Context) -> c_int {
-    reset_signals();
     let mut best = libc::ENOENT;
     let mut next = context.programs;
     loop {

@@ -197,6 +197,18 @@ impl StdinFeed {
         self.target.end()
     }
 
+    /// Skips what the agent has already; gives the offset of the byte to come next.
+    pub fn resume(&mut self) -> u64 {
+        let taken = self.taken();
+        match &mut self.next {
+            Some(next) => {
+                *next = taken.max(*next);
+                *next
+            }
+            None => self.end(),
+        }
+    }
+
     /// Watches how far stdin was taken.
     pub fn progress(&self) -> StdinWatch {
         match &self.target {

@@ -246,6 +246,9 @@ impl Attending<'_> {
             self.input = Some(Input::start(keys));
             self.typed.get_or_insert_with(|| Typed::at(told.stdin_offset));
         }
+        if let Some(typed) = &mut self.typed {
+            typed.begin(told.stdin_offset);
+        }
         Ok(())
     }
 

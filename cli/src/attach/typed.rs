@@ -19,7 +19,7 @@ const MAX_HELD: usize = 4 << 20;
 const MAX_PIECE: usize = 64 << 10;
 
 /// One flow of stdin.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Typed {
     held: BytesMut,
     base: u64,
@@ -96,6 +96,17 @@ impl Typed {
         self.drop_front(known.min(self.sent));
     }
 
+    /// A link is ready, and the first byte that it carries has this offset: what
+    /// is before it was taken, whether we were told or not.
+    pub(super) fn begin(&mut self, offset: u64) {
+        let ours = if offset > self.reached { self.reached } else { offset };
+        self.shared |= offset > self.reached;
+        let known = usize::try_from(ours.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let _ = self.held.split_to(known.min(self.held.len()));
+        self.base = self.base.max(offset);
+        self.reached = self.reached.max(self.base);
+    }
+
     /// The link broke: everything that is held goes again. Gives the offset from
     /// which it goes, if offsets mean anything.
     pub(super) fn relink(&mut self) -> Option<u64> {
@@ -104,6 +115,10 @@ impl Typed {
             self.drop_front(self.sent);
         }
         self.sent = 0;
+        if self.shared {
+            // Where the next link begins, it says itself.
+            self.reached = self.base;
+        }
         if self.end == End::Sent {
             self.end = End::Due;
         }
@@ -129,7 +144,7 @@ mod tests {
     }
 
     /// A broker as the contract has it: skips what it has from earlier links.
-    #[derive(Default)]
+    #[derive(Default, Clone)]
     struct Broker {
         stdin: Vec<u8>,
         /// The offset of this link's next byte.
@@ -167,19 +182,43 @@ mod tests {
                 typed.taken(told as u64);
                 let from = typed.relink().unwrap();
                 assert_eq!(from, told as u64);
-                broker.link(from);
-                // A word about what the earlier link brought must not hide bytes
-                // that this link has not sent.
-                typed.taken(broker.stdin.len() as u64);
-                while let Some(piece) = typed.next() {
-                    match piece {
-                        Piece::Bytes(bytes) => broker.receive(&bytes),
-                        Piece::End => assert_eq!(broker.stdin, text),
-                    }
+                // Of what arrived the broker knows at least as much as it told.
+                for begin in told..=arrived {
+                    let mut typed = typed.clone();
+                    typed.begin(begin as u64);
+                    let mut broker = broker.clone();
+                    broker.link(begin as u64);
+                    // A word about what the earlier link brought must not hide
+                    // bytes that this link has not sent.
+                    typed.taken(broker.stdin.len() as u64);
+                    drain(&mut typed, &mut broker);
+                    assert_eq!(broker.stdin, text, "{arrived} arrived, {told} told, {begin}");
                 }
-                assert_eq!(broker.stdin, text, "{arrived} arrived, {told} told");
             }
         }
+    }
+
+    fn drain(typed: &mut Typed, broker: &mut Broker) {
+        let mut ended = false;
+        while let Some(piece) = typed.next() {
+            match piece {
+                Piece::Bytes(bytes) => broker.receive(&bytes),
+                Piece::End => ended = true,
+            }
+        }
+        assert!(ended);
+    }
+
+    /// A broker that had taken all was never heard: links that die after so many
+    /// bytes would bring the same ones for ever.
+    #[test]
+    fn what_was_taken_unheard_is_not_sent_again() {
+        let mut typed = Typed::at(0);
+        typed.push(&[b'x'; 100]);
+        assert_eq!(bytes(typed.next()).len(), 100);
+        assert_eq!(typed.relink(), Some(0));
+        typed.begin(100);
+        assert!(!typed.is_due() && typed.held.is_empty());
     }
 
     #[test]
@@ -220,6 +259,20 @@ mod tests {
         assert_eq!(bytes(typed.next()), b"de");
         typed.push(b"f");
         assert_eq!(typed.relink(), None);
+        typed.begin(40);
         assert_eq!(bytes(typed.next()), b"f");
+        assert_eq!(typed.relink(), None);
+    }
+
+    #[test]
+    fn somebody_else_who_typed_while_the_link_was_down_is_noticed() {
+        let mut typed = Typed::at(10);
+        typed.push(b"abc");
+        assert_eq!(bytes(typed.next()), b"abc");
+        typed.push(b"de");
+        assert_eq!(typed.relink(), Some(10));
+        typed.begin(15);
+        assert_eq!(bytes(typed.next()), b"de");
+        assert_eq!(typed.relink(), None);
     }
 }

@@ -113,13 +113,12 @@ pub(crate) fn a_cut_socket_is_replaced_and_no_byte_is_lost_or_doubled(rig: &Rig)
             "?command_id={}&from={}&stdin_from={}",
             socket.command_id(),
             echoed.len(),
-            // Further back than anything can be that is on its way.
+            // Further back than anything can be that is on its way: `ready` says
+            // where to go on.
             echoed.len(),
         );
         socket.cut();
         socket = session.pty(&query);
-        // This client counts from where it says, not from where stdin stands.
-        socket.ready["stdin_offset"] = echoed.len().into();
         cuts += 1;
     }
     assert!(cuts > 5, "{cuts} cuts");

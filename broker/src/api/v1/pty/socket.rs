@@ -35,7 +35,7 @@ pub(super) struct Attached {
 /// Carries it. Output and input do not wait for each other: a client that does
 /// not read can still send a signal.
 pub(super) async fn run(socket: WebSocket, attached: Attached) {
-    let Attached { session, command, from, mut follower, feed, claim, viewer } = attached;
+    let Attached { session, command, from, mut follower, mut feed, claim, viewer } = attached;
     let claim = match claim {
         // From here on somebody has seen it, and can come again.
         Some(Held::KeepOnceUp(claim)) => {
@@ -47,9 +47,10 @@ pub(super) async fn run(socket: WebSocket, attached: Attached) {
     };
     let (mut sink, mut stream) = socket.split();
     let (answers, to_send) = mpsc::channel(MAX_ANSWERS);
-    let stdin_offset = feed.as_ref().map_or(command.stdin_offset, StdinFeed::end);
-    let ready = frames::ready(&command, from, stdin_offset);
+    // First the watch, so that nothing taken after `ready` goes untold.
     let progress = feed.as_ref().map(StdinFeed::progress);
+    let stdin_offset = feed.as_mut().map_or(command.stdin_offset, StdinFeed::resume);
+    let ready = frames::ready(&command, from, stdin_offset);
     let mut incoming = Incoming { session, command_id: command.command_id, feed, viewer, answers };
     let gone = {
         let outgoing =
