@@ -187,7 +187,7 @@ pub(crate) fn the_keys_that_detach_are_ones_choice(rig: &Rig) {
     enter(&terminal, &session, "--detach-keys ctrl-p,ctrl-q");
     // The usual key and the first of the two alone are the program's.
     terminal.enters("stty raw -echo; dd bs=1 count=3 2>/dev/null | od -An -tx1; stty sane");
-    runs(&session, "dd bs=1");
+    runs(&session, "od -An");
     terminal.presses(&["C-]", "C-p", "x"]);
     terminal.shows("1d 10 78");
     terminal.prompts(INSIDE);
