@@ -82,11 +82,12 @@ impl Terminal {
         self.when(&format!("the text {text:?}"), |screen| screen.contains(text).then_some(()));
     }
 
-    /// Waits until the last line is this prompt and nothing else.
+    /// Waits until the last line is this prompt and nothing else but blanks: a program
+    /// in raw mode may have left the cursor anywhere.
     pub fn prompts(&self, prompt: &str) {
         self.when(&format!("the prompt {prompt:?}"), |screen| {
             let last = screen.lines().next_back();
-            (last.map(str::trim_end) == Some(prompt.trim_end())).then_some(())
+            (last.map(str::trim) == Some(prompt.trim())).then_some(())
         });
     }
 
