@@ -28,7 +28,7 @@ const ACK_EVERY: u64 = 1 << 20;
 const MAX_PIECE: u64 = 100 << 10;
 
 /// The broker is killed and started again under one seed in so many; 0 for none.
-const KILL_ONE_IN: u64 = 0;
+const KILL_ONE_IN: u64 = 3;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
