@@ -35,6 +35,7 @@ scenarios! { process, in process_only,
         a_reader_that_stalls_costs_bounded_memory_and_no_byte;
     survival:
         commands_of_a_dead_serve_are_lost_and_never_exit_zero,
+        a_retry_after_serve_died_starts_nothing,
         serve_may_die_again_and_again,
         a_stopped_serve_delays_and_loses_nothing,
         a_killed_sandbox_fails_its_session_alone,

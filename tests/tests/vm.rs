@@ -23,4 +23,6 @@ scenarios! { vm, in vm_only,
         a_resumed_guest_knows_what_time_it_is;
     resume:
         a_resume_sets_the_clock_and_no_timeout_runs_out;
+    screens:
+        an_editor_a_monitor_and_a_multiplexer_draw_on_debian;
 }

@@ -20,6 +20,7 @@ mod files;
 mod follow;
 mod id;
 mod issued;
+mod keys;
 mod lifecycle;
 mod resume;
 mod run;

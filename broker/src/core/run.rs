@@ -19,7 +19,9 @@ const INLINE: usize = 64 << 10;
 pub(super) async fn start(session: &Session, request: ExecRequest) -> Result<Started> {
     let guest = session.guest()?;
     let exec = request.to_exec(session.command_id(&guest), OnDisconnect::Keep)?;
+    session.claim_key(&guest, &exec)?;
     let result = guest.exec(exec).await?;
+    session.key_is_for(&result.command);
     Ok(Started { info: started(result.command)?, existing: result.existing })
 }
 
@@ -30,6 +32,7 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
     exec.wait = true;
     exec.lossless = true;
     exec.inline_limit = u32::try_from(INLINE.min(cap)).unwrap_or(u32::MAX);
+    session.claim_key(&guest, &exec)?;
     let kill = exec.on_disconnect == OnDisconnect::Kill;
     // Noted before the request leaves: from then on the command may exist.
     let mut caller = kill
@@ -43,6 +46,7 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
         }
         Err(unknown) => return Err(unknown.into()),
     };
+    session.key_is_for(&result.command);
     if let Some(caller) = &mut caller {
         caller.is_about(&result.command.command_id);
     }

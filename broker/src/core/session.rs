@@ -5,11 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use postern_proto::limits::MAX_INLINE_OUTPUT;
-use postern_proto::{Code, CommandInfo, Info, Output, ReadFile, SignalScope, TtySize, WriteFile};
+use postern_proto::{
+    Code, CommandInfo, Exec, Info, Output, ReadFile, SignalScope, TtySize, WriteFile,
+};
 use tokio::sync::watch;
 
 use super::abandon::Callers;
 use super::issued::Issued;
+use super::keys::Keys;
 use super::stdin::Gates;
 use super::{
     BootFigures, DriverKind, Error, ExecRequest, FileReader, FileWriter, Finished, FollowOptions,
@@ -46,6 +49,7 @@ struct Inner {
     status: watch::Sender<SessionStatus>,
     callers: Arc<Callers>,
     issued: Issued,
+    keys: Keys,
     gates: Gates,
 }
 
@@ -208,6 +212,7 @@ impl Session {
         Self {
             inner: Arc::new(Inner {
                 issued: Issued::new(key, &settings.id),
+                keys: Keys::default(),
                 settings,
                 state: Mutex::default(),
                 status: watch::Sender::new(SessionStatus::Starting),
@@ -309,6 +314,25 @@ impl Session {
     /// An id for a command of the agent that serves now.
     pub(super) fn command_id(&self, guest: &Guest) -> String {
         self.inner.issued.command(&guest.instances().borrow())
+    }
+
+    /// Notes what an exec's key is for; an error if it was for a command that was
+    /// lost, and that a retry must not start again.
+    pub(super) fn claim_key(&self, guest: &Guest, exec: &Exec) -> Result<()> {
+        let earlier = self.inner.keys.get(&exec.idempotency_key);
+        let lost = |id: &String| self.inner.issued.was_lost(id, &guest.instances().borrow());
+        if earlier.as_ref().is_some_and(lost) {
+            return Err(GuestError::Restarted.into());
+        }
+        if earlier.is_none() {
+            self.inner.keys.put(&exec.idempotency_key, &exec.command_id);
+        }
+        Ok(())
+    }
+
+    /// The agent's word on which command a key is for.
+    pub(super) fn key_is_for(&self, info: &CommandInfo) {
+        self.inner.keys.put(&info.idempotency_key, &info.command_id);
     }
 
     /// A command that the agent does not know, and that we started, was lost.

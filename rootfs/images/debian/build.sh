@@ -20,6 +20,8 @@ packages=(
   sudo            # `user` may become root without a password
   procps          # ps, pkill, free: to look at what runs
   vim-tiny        # an editor: 2 MB
+  htop            # what runs, on a whole screen
+  tmux            # several shells on one terminal
   ca-certificates # or nothing can be fetched over TLS
 )
 

@@ -48,6 +48,26 @@ pub(crate) fn commands_of_a_dead_serve_are_lost_and_never_exit_zero(rig: &Rig) {
     assert_eq!(pids, "2", "what the dead serve had started is gone with it");
 }
 
+pub(crate) fn a_retry_after_serve_died_starts_nothing(rig: &Rig) {
+    let session = rig.fresh(json!({}));
+    let once = json!({"command": "echo ran >> /tmp/ran; sleep 1000", "idempotency_key": "k"});
+    let mut background = once.clone();
+    background["background"] = true.into();
+    let started = session.exec(&background).ok();
+    session.command(started["command_id"].as_str().unwrap()).look().ok();
+    wait::until("it ran", wait::seconds(30), || {
+        (session.say("cat /tmp/ran 2>/dev/null; true") == "ran").then_some(())
+    });
+    kill_serve(&session);
+    for request in [&once, &background] {
+        session.exec(request).error(503, "unavailable");
+    }
+    assert_eq!(session.say("cat /tmp/ran"), "ran");
+    // Another key is another command.
+    let other = json!({"command": "cat /tmp/ran", "idempotency_key": "l"});
+    assert_eq!(session.exec(&other).ok()["stdout"], "ran\n");
+}
+
 pub(crate) fn serve_may_die_again_and_again(rig: &Rig) {
     let session = rig.fresh(json!({}));
     session.say("echo kept > /tmp/kept");

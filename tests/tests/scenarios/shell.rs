@@ -10,10 +10,10 @@ use postern_tests::{Rig, Session, artifacts, proc, wait};
 use serde_json::{Value, json};
 
 /// What the shell inside asks with: its root's and its users' are images' matters.
-const INSIDE: &str = "inside> ";
+pub(crate) const INSIDE: &str = "inside> ";
 
 /// A terminal from which `postern` finds the rig's broker.
-fn terminal(rig: &Rig, test: &str) -> Terminal {
+pub(crate) fn terminal(rig: &Rig, test: &str) -> Terminal {
     let url = format!("POSTERN_URL=http://{}", rig.broker().http.authority());
     let (name, url) = url.split_once('=').unwrap();
     let program = artifacts::dist("postern").canonicalize().unwrap();
@@ -27,7 +27,7 @@ fn enter(terminal: &Terminal, session: &Session, flags: &str) {
     terminal.prompts(INSIDE);
 }
 
-fn leave(terminal: &Terminal) {
+pub(crate) fn leave(terminal: &Terminal) {
     terminal.enters("exit");
     terminal.prompts(PROMPT);
 }
@@ -103,13 +103,15 @@ pub(crate) fn an_editor_draws_and_edits(rig: &Rig) {
         return;
     }
     let session = rig.fresh(json!({}));
-    edit(rig, test, &session);
+    let terminal = terminal(rig, test);
+    enter(&terminal, &session, "");
+    edit(&terminal, &session);
+    leave(&terminal);
+    terminal.must_be_sane();
 }
 
-/// `vi`, whichever one the image has.
-pub(crate) fn edit(rig: &Rig, test: &str, session: &Session) {
-    let terminal = terminal(rig, test);
-    enter(&terminal, session, "");
+/// `vi`, whichever one the image has, from the shell's prompt to the next one.
+pub(crate) fn edit(terminal: &Terminal, session: &Session) {
     terminal.enters("vi /tmp/letter");
     // What it draws below the end of the file.
     terminal.when("an empty file", |screen| {
@@ -119,15 +121,13 @@ pub(crate) fn edit(rig: &Rig, test: &str, session: &Session) {
     terminal.types("dear postern,");
     terminal.presses(&["Enter"]);
     terminal.types("yours");
-    command_mode(&terminal);
+    command_mode(terminal);
     terminal.types("1GAsir");
-    command_mode(&terminal);
+    command_mode(terminal);
     terminal.shows("dear postern,sir");
     terminal.enters(":wq");
     terminal.prompts(INSIDE);
     assert_eq!(session.say("cat /tmp/letter"), "dear postern,sir\nyours");
-    leave(&terminal);
-    terminal.must_be_sane();
 }
 
 /// Escape, and what comes next only when the editor took it for itself: at once

@@ -4,3 +4,4 @@ pub(crate) mod bounds;
 pub(crate) mod machine;
 pub(crate) mod replug;
 pub(crate) mod resume;
+pub(crate) mod screens;
