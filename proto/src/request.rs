@@ -10,10 +10,10 @@ use crate::wire;
 use crate::wire::host_message::Body as HostBody;
 
 /// What the host asks of the agent. Many may be in flight; each has an id of
-/// the host's making, and one [`Reply`] with that id.
+/// the host's making, and one [`Reply`](crate::Reply) with that id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Are you there? Answered with [`Reply::Done`].
+    /// Are you there? Answered with [`Reply::Done`](crate::Reply::Done).
     Ping,
     /// The session's settings.
     Configure(Configure),
@@ -26,19 +26,19 @@ pub enum Request {
     CommitImage(ImageConfig),
     /// Start a command.
     Exec(Box<Exec>),
-    /// Answered with [`Reply::Command`].
+    /// Answered with [`Reply::Command`](crate::Reply::Command).
     GetCommand {
         /// Which.
         command_id: String,
     },
-    /// Answered with [`Reply::Commands`].
+    /// Answered with [`Reply::Commands`](crate::Reply::Commands).
     ListCommands {
         /// Only commands after this one, in the order of their start.
         after: String,
         /// At most this many; 0 for [`crate::limits::MAX_LISTED`].
         limit: u32,
     },
-    /// Answered with [`Reply::Command`] when the time is over, too.
+    /// Answered with [`Reply::Command`](crate::Reply::Command) when the time is over, too.
     WaitCommand {
         /// Which.
         command_id: String,
@@ -76,7 +76,7 @@ pub enum Request {
         /// At most this many; capped at [`crate::limits::MAX_INLINE_OUTPUT`].
         max_bytes: u32,
     },
-    /// Answered with [`Reply::Info`].
+    /// Answered with [`Reply::Info`](crate::Reply::Info).
     GetInfo,
     /// End everything and power off.
     Shutdown {
