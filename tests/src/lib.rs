@@ -20,6 +20,8 @@
 pub mod artifacts;
 pub mod broker;
 pub mod command;
+#[cfg(test)]
+mod complaints;
 pub mod cutter;
 pub mod events;
 pub mod fake;
