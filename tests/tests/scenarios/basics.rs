@@ -19,7 +19,7 @@ pub(crate) fn a_session_boots_and_runs_a_command(rig: &Rig) {
 
 pub(crate) fn every_exit_code_arrives(rig: &Rig) {
     let session = rig.shared();
-    for code in [0, 1, 2, 63, 64, 125, 126, 127, 128, 129, 137, 254, 255] {
+    for code in 0..256 {
         let done = session.sh(&format!("exit {code}"));
         assert_eq!(done["exit_code"], code);
         assert_eq!(done["signal"], json!(null), "{code} is a code, whatever it looks like");
