@@ -167,8 +167,9 @@ mod tests {
 
     fn waiter() -> (Command, &'static Path) {
         let mut command = Command::new("sh");
-        // Ignores TERM, also beyond the exec, and waits for ever.
-        command.args(["-c", "trap '' TERM; exec tail -f /dev/null /adopted/dir"]);
+        // Ignores TERM, also beyond the exec, and waits for ever. The whole path is in
+        // its command line only once it does: before, TERM would end it.
+        command.args(["-c", "trap '' TERM; exec tail -f /dev/null $0/dir", "/adopted"]);
         command.stdin(Stdio::null()).stderr(Stdio::null());
         (command, Path::new("/adopted/dir"))
     }
