@@ -50,6 +50,7 @@ pub fn router(broker: Broker, access: Access) -> Router {
         .route("/v1/sessions", post(v1::create_session::handle).get(v1::list_sessions::handle))
         .route("/v1/sessions/{id}", get(v1::get_session::handle).delete(v1::delete_session::handle))
         .route("/v1/sessions/{id}/resume", post(v1::resume::handle))
+        .route("/v1/sessions/{id}/self-test", post(v1::self_test::handle))
         .route("/v1/sessions/{id}/exec", post(v1::exec::handle))
         .route("/v1/sessions/{id}/pty", get(v1::pty::handle))
         .route("/v1/sessions/{id}/resize", post(v1::resize_session::handle))

@@ -19,6 +19,7 @@ pub(crate) mod many;
 pub(crate) mod output;
 pub(crate) mod pty;
 pub(crate) mod restart;
+pub(crate) mod self_test;
 pub(crate) mod setup;
 pub(crate) mod shell;
 pub(crate) mod stdin;
@@ -156,6 +157,9 @@ macro_rules! both_rigs {
                 a_terminal_is_not_made_up,
                 flags_reach_the_process,
                 a_link_that_breaks_costs_no_byte_either_way;
+            self_test:
+                a_session_tells_what_it_has_and_what_it_lacks,
+                an_image_without_a_shell_has_an_answer_too;
             setup:
                 a_process_is_set_up_as_asked,
                 capabilities_are_what_the_profile_says,

@@ -18,6 +18,7 @@ pub(super) mod put_stdin;
 pub(super) mod resize;
 pub(super) mod resize_session;
 pub(super) mod resume;
+pub(super) mod self_test;
 pub(super) mod stdin;
 pub(super) mod stream;
 pub(super) mod upload;
