@@ -1,12 +1,13 @@
 //! No byte is lost: whole streams, cut streams, and readers that stall.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use postern_tests::events::Events;
 use postern_tests::layout::hex;
 use postern_tests::proc::Watch;
 use postern_tests::random::Random;
-use postern_tests::{Command, Kind, Rig, Session};
+use postern_tests::{Command, Kind, Rig, Session, wait};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -145,6 +146,24 @@ pub(crate) fn a_stream_cut_fifty_times_and_resumed_is_byte_exact(rig: &Rig) {
     assert!(connections > 25, "it was cut {connections} times only");
     assert_eq!(at, size);
     assert_eq!(hex(&sum.finalize()), expected(&session, "/tmp/sum"));
+}
+
+/// The hold that waited for it stood at the beginning, and the log was full: the
+/// command slept for the 30 s of the hold's grace.
+pub(crate) fn a_reader_that_begins_further_on_wakes_the_command(rig: &Rig) {
+    const SIZE: usize = 3_000_000;
+    const FROM: usize = 1 << 16;
+    let session = rig.shared();
+    let line = format!("yes 0123456789abcdef | head -c {SIZE}");
+    let command = session.start(json!({"command": line, "lossless": true}));
+    wait::until("the window is full", wait::seconds(30), || {
+        (command.look().ok()["output_bytes"] == 1 << 20).then_some(())
+    });
+    let begun = Instant::now();
+    let path = format!("?follow=true&lossless=true&from={FROM}");
+    let got = command.output(&path).whole().unwrap();
+    assert_eq!(got.len(), SIZE - FROM);
+    assert!(begun.elapsed() < Duration::from_secs(20), "it slept: {:?}", begun.elapsed());
 }
 
 pub(crate) fn two_lossless_readers_both_get_everything(rig: &Rig) {

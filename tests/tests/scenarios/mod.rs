@@ -125,6 +125,7 @@ macro_rules! both_rigs {
                 a_stream_of_events_is_byte_exact_and_memory_stays_flat,
                 raw_output_is_byte_exact_and_memory_stays_flat,
                 a_stream_cut_fifty_times_and_resumed_is_byte_exact,
+                a_reader_that_begins_further_on_wakes_the_command,
                 two_lossless_readers_both_get_everything;
             many:
                 two_hundred_commands_at_once,

@@ -19,6 +19,9 @@ impl<'a> Hold<'a> {
         reader: u64,
     ) -> Self {
         let id = position.map(|p| command.log.borrow_mut().attach_as(reader, p));
+        // A hold that is taken over further on makes room at once, and its reader
+        // may be served to the end of the log without making any.
+        command.room.notify_waiters();
         Self { command, id }
     }
 
