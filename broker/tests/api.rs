@@ -162,3 +162,23 @@ async fn a_drain_ends_idle_connections() {
     tokio::time::timeout(Duration::from_secs(5), served).await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+/// A row of a newer Postern's, say: its sandbox was ended and its directory removed,
+/// while the log said that it was left.
+#[tokio::test]
+async fn a_session_that_cannot_be_read_is_left_and_a_directory_without_one_is_not() {
+    let data = tempfile::tempdir().unwrap();
+    let build = || Broker::builder().data_dir(data.path()).build();
+    drop(build().await.unwrap());
+    let store = rusqlite::Connection::open(data.path().join("postern.db")).unwrap();
+    let row = "INSERT INTO sessions (id, created_us, status, settings)
+               VALUES ('sess_odd', 1, 'hibernating', '{}')";
+    store.execute(row, []).unwrap();
+    drop(store);
+    for name in ["sess_odd", "sess_none"] {
+        std::fs::create_dir_all(data.path().join("sessions").join(name)).unwrap();
+    }
+    let _broker = build().await.unwrap();
+    let is_there = |name: &str| data.path().join("sessions").join(name).exists();
+    assert!(is_there("sess_odd") && !is_there("sess_none"));
+}

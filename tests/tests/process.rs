@@ -30,7 +30,8 @@ scenarios! { process, in process_only,
     resume:
         a_sandbox_leaves_the_hosts_clock_alone;
     lost:
-        commands_that_died_while_no_broker_was_there_are_lost;
+        commands_that_died_while_no_broker_was_there_are_lost,
+        a_retry_after_broker_and_serve_died_starts_nothing;
     stall:
         a_reader_that_stalls_costs_bounded_memory_and_no_byte;
     survival:

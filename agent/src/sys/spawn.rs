@@ -228,7 +228,8 @@ fn prepare(context: &Context) -> c_int {
     setup::bounding(&mut steps, &context.setup);
     reset_signals();
     // From here on a process of the same user may stop this one: little is left
-    // to do, and whoever waits continues it. The agent itself is root without supplementary groups.
+    // to do, and whoever waits continues it. The agent itself is root without
+    // supplementary groups.
     if context.switch_user {
         steps.at(Step::Credentials);
         let (gid, uid) = (context.gid as usize, context.uid as usize);

@@ -8,6 +8,7 @@
 //! running                 is gone, or broken     failed; what is left of it is ended
 //! starting, draining      any                    failed, terminated; ended
 //! terminated, failed      none                   listed for a while
+//! one nobody can read     any                    left as it is, for whoever can
 //! no row                  a directory is left    ended and removed
 //! ```
 
@@ -30,10 +31,11 @@ const LIST_AGAIN: Duration = Duration::from_secs(1);
 
 /// Every session of the store, and an end for what has no session.
 pub(super) async fn sessions(inner: &Inner) -> Result<Vec<Session>> {
-    let mut sessions = Vec::new();
+    let (mut sessions, mut left) = (Vec::new(), HashSet::new());
     for row in inner.store.sessions().await? {
         let Some((settings, status)) = saved::settings(&row).zip(saved::status(&row)) else {
             tracing::warn!(session = row.id, "a session of the store cannot be read; it is left");
+            left.insert(row.id);
             continue;
         };
         let session = Session::new(settings, *inner.store.key());
@@ -47,7 +49,8 @@ pub(super) async fn sessions(inner: &Inner) -> Result<Vec<Session>> {
         }
         sessions.push(session);
     }
-    sweep(inner, &sessions).await;
+    left.extend(sessions.iter().filter(|s| !s.status().is_final()).map(|s| s.id().to_owned()));
+    sweep(inner, left).await;
     Ok(sessions)
 }
 
@@ -108,7 +111,7 @@ async fn abandoned(session: Session) {
     let over = statuses.wait_for(|status| *status != SessionStatus::Running);
     let list = async {
         while let Ok(guest) = session.guest() {
-            match guest.commands().await {
+            match session.commands().await {
                 Ok(commands) => {
                     let left = commands.into_iter().filter(is_abandoned);
                     let left = left.map(|command| (command.command_id, command.idempotency_key));
@@ -128,10 +131,8 @@ fn is_abandoned(command: &CommandInfo) -> bool {
     live && command.on_disconnect == OnDisconnect::Kill
 }
 
-/// Ends what runs for directories that no running session has, and removes them.
-async fn sweep(inner: &Inner, sessions: &[Session]) {
-    let live = sessions.iter().filter(|s| !s.status().is_final());
-    let live: HashSet<String> = live.map(|s| s.id().to_owned()).collect();
+/// Ends what runs for directories that no living session has, and removes them.
+async fn sweep(inner: &Inner, live: HashSet<String>) {
     let root = inner.data_dir.join("sessions");
     let swept = tokio::task::spawn_blocking(move || {
         let Ok(entries) = std::fs::read_dir(&root) else { return };

@@ -111,7 +111,10 @@ impl Session {
 
     /// Every command that is known, in the order of their start.
     pub async fn commands(&self) -> Result<Vec<CommandInfo>> {
-        Ok(self.guest()?.commands().await?)
+        let commands = self.guest()?.commands().await?;
+        // What an earlier broker had started is learned here.
+        commands.iter().for_each(|command| self.key_is_for(command));
+        Ok(commands)
     }
 
     /// The command at its exit, or as it stands when the time is over.
