@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::signals::{Signals, Told};
+use crate::terminal;
 use crate::terminal::keys::{DetachKeys, Matcher};
 
 /// One read of stdin.
@@ -52,8 +53,12 @@ async fn read(pieces: mpsc::Sender<Bytes>) {
     let mut stdin = tokio::io::stdin();
     let mut piece = vec![0; PIECE];
     loop {
-        // An error of reading is the end as well: there is no more to send.
-        let read = stdin.read(&mut piece).await.unwrap_or(0);
+        // An error of reading is the end as well: there is no more to send. But what
+        // the command got is not all, and that must be seen.
+        let read = stdin.read(&mut piece).await.unwrap_or_else(|error| {
+            terminal::say(&format!("postern: reading stdin: {error}; it ends here"));
+            0
+        });
         if read == 0 || pieces.send(Bytes::copy_from_slice(&piece[..read])).await.is_err() {
             return;
         }

@@ -156,6 +156,7 @@ macro_rules! both_rigs {
                 the_keys_that_detach_are_ones_choice,
                 a_signal_leaves_the_terminal_sane_and_hangs_up_the_shell,
                 a_terminal_is_not_made_up,
+                an_input_that_cannot_be_read_is_told_of,
                 flags_reach_the_process,
                 a_link_that_breaks_costs_no_byte_either_way;
             self_test:

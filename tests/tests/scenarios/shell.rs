@@ -239,6 +239,16 @@ pub(crate) fn a_terminal_is_not_made_up(rig: &Rig) {
     assert_eq!(String::from_utf8_lossy(&done.stdout), "24 80\r\n");
 }
 
+pub(crate) fn an_input_that_cannot_be_read_is_told_of(rig: &Rig) {
+    let session = rig.shared();
+    let url = rig.broker().http.authority();
+    let mut cat = postern(&url, &["exec", "-i", &session.id, "--", "cat"]);
+    // A directory opens and cannot be read: EISDIR.
+    let done = cat.stdin(std::fs::File::open("/").unwrap()).output().unwrap();
+    assert_eq!((done.status.code(), done.stdout.len()), (Some(0), 0), "{done:?}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains("reading stdin"), "{done:?}");
+}
+
 pub(crate) fn flags_reach_the_process(rig: &Rig) {
     let session = rig.shared();
     let url = rig.broker().http.authority();
