@@ -124,7 +124,8 @@ pub struct LayerDone {
     pub entries: u64,
     /// Bytes of file contents.
     pub bytes: u64,
-    /// Extended attributes that the root's file system cannot hold.
+    /// Extended attributes that the root's file system cannot hold, or that are
+    /// not an image's to set (of SELinux, of overlay file systems).
     pub xattrs_skipped: u64,
 }
 

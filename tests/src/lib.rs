@@ -8,7 +8,7 @@
 //!
 //! [`Rig`] makes sessions, [`Session`] and [`Command`] speak the native API,
 //! [`raw`] speaks the agent's protocol, [`fake`] is an agent that lies, [`fault`]
-//! is a bad link. The broker is a separate process, so that its memory can be
+//! is a bad link, [`hostile`] are images that nobody should make. The broker is a separate process, so that its memory can be
 //! measured and its sandboxes end when the tests do, however they do: its stdin
 //! is a lifeline.
 //!
@@ -26,6 +26,7 @@ pub mod cutter;
 pub mod events;
 pub mod fake;
 pub mod fault;
+pub mod hostile;
 pub mod http;
 pub mod keep;
 pub mod layout;
@@ -35,7 +36,9 @@ pub mod raw;
 pub mod rig;
 pub mod session;
 pub mod socket;
+pub mod stacks;
 pub mod tagged;
+pub mod tarball;
 pub mod tmux;
 pub mod wait;
 

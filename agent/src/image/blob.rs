@@ -3,10 +3,10 @@
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender};
 
-use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 
 use super::error::Cause;
+use super::packing::{Gzip, Packing, PackingError, Zstd};
 use super::source::{Chunk, Chunks};
 
 /// Large enough that system calls and thread switches cost nothing, small enough
@@ -17,29 +17,6 @@ const CHUNK: usize = 256 << 10;
 /// stumble for a moment without the other waiting. With [`CHUNK`] it bounds the
 /// memory of a transfer to about 2 MiB.
 const CHUNKS_IN_FLIGHT: usize = 6;
-
-/// How the tar is packed into the blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
-    Plain,
-    Gzip,
-}
-
-impl Packing {
-    pub(super) fn of(media_type: &str) -> Result<Self, Cause> {
-        let unsupported = |hint| Cause::MediaType { media_type: media_type.to_owned(), hint };
-        match media_type {
-            "application/vnd.oci.image.layer.v1.tar"
-            | "application/vnd.oci.image.layer.nondistributable.v1.tar"
-            | "application/vnd.docker.image.rootfs.diff.tar" => Ok(Self::Plain),
-            "application/vnd.oci.image.layer.v1.tar+gzip"
-            | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
-            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Ok(Self::Gzip),
-            _ if media_type.ends_with("zstd") => Err(unsupported(" yet: zstd")),
-            _ => Err(unsupported("")),
-        }
-    }
-}
 
 /// The two ends of a pipe of recycled chunks.
 pub(super) fn pipe() -> (Inlet, Outlet) {
@@ -99,12 +76,13 @@ pub(super) fn pump(
     let mut reader = BlobReader::new(blob, size);
     let all = match packing {
         Packing::Plain => fill_chunks(&mut reader, to),
-        Packing::Gzip => fill_chunks(&mut MultiGzDecoder::new(&mut reader), to),
+        Packing::Gzip => fill_chunks(&mut Gzip::new(&mut reader), to),
+        Packing::Zstd => Zstd::new(&mut reader).and_then(|mut tar| fill_chunks(&mut tar, to)),
     };
     match all {
         // A fault of the reader's own went through the decompressor as an error.
         _ if reader.fault.is_some() => Err(reader.fault.take().unwrap_or(Cause::Poisoned)),
-        Err(cause) => Err(Cause::Gzip(cause)),
+        Err(error) => Err(Cause::Packing { packing, problem: PackingError::out_of(error) }),
         Ok(false) => Ok(Pumped::Stopped),
         Ok(true) => Ok(Pumped::All { sha256: reader.hasher.finalize().into(), size: reader.total }),
     }

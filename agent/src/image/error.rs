@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use postern_proto as proto;
 use proto::Code;
 
+use super::packing::{Packing, PackingError};
 use super::tar::TarError;
 use crate::files::error::{chain, of_errno};
 
@@ -27,15 +28,19 @@ pub enum Cause {
     #[error("receiving the blob")]
     Blob(#[source] io::Error),
     /// The blob is not what its media type says.
-    #[error("decompressing the blob")]
-    Gzip(#[source] io::Error),
-    /// A media type that is no layer, or not yet.
-    #[error("layers of the media type {media_type:?} are not supported{hint}")]
+    #[error("decompressing the blob, which is to be {packing}")]
+    Packing {
+        /// What its media type says.
+        packing: Packing,
+        /// What is wrong with it.
+        #[source]
+        problem: PackingError,
+    },
+    /// A media type that is no layer, or not one that is known.
+    #[error("layers of the media type {media_type:?} are not supported")]
     MediaType {
         /// As the manifest has it.
         media_type: String,
-        /// More, where there is more to say.
-        hint: &'static str,
     },
     /// A digest that cannot be checked.
     #[error("the {what} {text:?} is not sha256: and 64 lower-case hexadecimal digits")]
@@ -127,7 +132,7 @@ impl From<UnpackError> for proto::Error {
             Cause::Tar { cause: TarError::TooManyBytes(_), .. } | Cause::Limit { .. } => {
                 Self::new(Code::ResourceExhausted, message)
             }
-            Cause::Gzip(_) | Cause::Tar { .. } | Cause::Entry { .. } => {
+            Cause::Packing { .. } | Cause::Tar { .. } | Cause::Entry { .. } => {
                 Self::invalid("layer", message)
             }
             Cause::Sys { errno, .. } => {

@@ -5,7 +5,8 @@ use super::blob::Outlet;
 use super::error::Cause;
 use super::source::Source;
 use super::tar::{Entries, Entry, Kind, TarError};
-use super::tree::{Deferred, Tree};
+use super::times::Times;
+use super::tree::Tree;
 use super::whiteout::{self, Made, Mark};
 use crate::files::error::shown;
 use postern_proto::LayerDone;
@@ -26,12 +27,14 @@ pub(super) fn write(
     first: bool,
     mut chunks: Outlet,
 ) -> Result<Written, Cause> {
+    // The last layer's end has changed the times of what is held.
+    tree.forget();
     let mut entries = Entries::new(Source::new(&mut chunks, limits.bytes));
     let mut layer = Layer {
         tree,
         limits,
         made: if first { None } else { Some(Made::default()) },
-        dirs: Deferred::default(),
+        times: Times::default(),
         done: LayerDone::default(),
     };
     let mut last = None;
@@ -48,7 +51,7 @@ pub(super) fn write(
         last = Some(entry.path);
     }
     let (sha256, tar_bytes) = entries.finish().map_err(|cause| tar(cause, &last))?;
-    layer.tree.set_times(layer.dirs)?;
+    layer.times.apply(layer.tree)?;
     Ok(Written { done: layer.done, sha256, tar_bytes })
 }
 
@@ -74,7 +77,7 @@ struct Layer<'a> {
     tree: &'a mut Tree,
     limits: Limits,
     made: Option<Made>,
-    dirs: Deferred,
+    times: Times,
     done: LayerDone,
 }
 
@@ -97,7 +100,7 @@ impl Layer<'_> {
         let path = clean(&entry.path, &self.limits)?;
         if path.is_empty() {
             return if entry.kind == Kind::Dir {
-                self.done.xattrs_skipped += self.tree.root_dir(entry, &mut self.dirs)?;
+                self.done.xattrs_skipped += self.tree.root_dir(entry, &mut self.times)?;
                 Ok(())
             } else {
                 Err(refuse(entry, "would replace the root directory").into())
@@ -110,7 +113,7 @@ impl Layer<'_> {
                 let Some(made) = &self.made else {
                     return Ok(());
                 };
-                return Ok(whiteout::apply(self.tree, &mark, made)?);
+                return Ok(whiteout::apply(self.tree, &mark, made, &mut self.times)?);
             }
         }
         if matches!(entry.kind, Kind::CharDevice | Kind::BlockDevice) && !self.limits.allow_devices
@@ -122,9 +125,10 @@ impl Layer<'_> {
             };
         }
         let place = self.tree.place(&path)?;
+        self.times.keep(place.parent(), &place.dir)?;
         let skipped = match entry.kind {
             Kind::File => self.tree.file(&place, entry, contents)?,
-            Kind::Dir => self.tree.dir(&place, entry, &mut self.dirs)?,
+            Kind::Dir => self.tree.dir(&place, entry, &mut self.times)?,
             Kind::Symlink => self.tree.symlink(&place, entry)?,
             Kind::HardLink => {
                 let target = clean(&entry.link, &self.limits)?;

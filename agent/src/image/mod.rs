@@ -12,10 +12,12 @@ mod blob;
 pub mod config;
 pub mod error;
 mod layer;
+pub mod packing;
 mod source;
 pub mod tar;
 #[cfg(test)]
 mod tests;
+mod times;
 mod tree;
 mod whiteout;
 mod xattrs;
@@ -27,9 +29,10 @@ use postern_proto as proto;
 
 use crate::files::Root;
 use crate::files::error::shown;
-use blob::{Packing, Pumped};
+use blob::Pumped;
 use error::{BLOB, DIFF_ID};
 pub use error::{Cause, UnpackError};
+use packing::Packing;
 use tree::Tree;
 
 /// Twenty times the largest images known (package trees of 100,000 files); at

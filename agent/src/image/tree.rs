@@ -1,8 +1,9 @@
 //! The root as it grows: every entry is made in a directory that is held open.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -17,13 +18,10 @@ use nix::unistd::{Gid, Uid, fchown, fchownat, linkat, symlinkat};
 use super::error::Cause;
 use super::layer::Fault;
 use super::tar::{Entries, Entry, Kind};
+use super::times::Times;
 use super::{whiteout, xattrs};
 use crate::files::error::shown;
 use crate::files::{Root, fd_path, identity, is_kind};
-
-/// Paths of directories whose times wait for the end of the layer. Real images
-/// have some MiB of them; a hostile one is stopped before it fills the memory.
-const MAX_DEFERRED: usize = 64 << 20;
 
 /// The root, and the directory that was last worked in: entries of a tar come
 /// directory by directory.
@@ -39,6 +37,23 @@ pub(super) struct Dir {
     pub(super) fd: OwnedFd,
     /// Device and inode: what tells directories apart, whatever path led there.
     pub(super) id: (u64, u64),
+    /// When it last changed before it was opened; `None` if it was made just now.
+    pub(super) mtime: Option<TimeSpec>,
+}
+
+impl Dir {
+    pub(super) fn hold(fd: OwnedFd) -> Result<Self, Errno> {
+        let stat = fstat(&fd)?;
+        if !is_kind(&stat, SFlag::S_IFDIR) {
+            return Err(Errno::ENOTDIR);
+        }
+        let mtime = Some(TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec));
+        Ok(Self { id: identity(&stat), fd, mtime })
+    }
+
+    fn made(fd: OwnedFd) -> Result<Self, Errno> {
+        Ok(Self { mtime: None, ..Self::hold(fd)? })
+    }
 }
 
 /// Where an entry belongs: a directory and a name in it.
@@ -49,15 +64,12 @@ pub(super) struct Place<'a> {
     pub(super) path: &'a [u8],
 }
 
-/// Times of directories, which change with every entry that is made in them and
-/// so are set last.
-#[derive(Debug, Default)]
-pub(super) struct Deferred {
-    dirs: Vec<(Box<[u8]>, TimeSpec)>,
-    bytes: usize,
-}
-
 impl Place<'_> {
+    /// The path of the directory.
+    pub(super) fn parent(&self) -> &[u8] {
+        split(self.path).0
+    }
+
     fn sys(&self, doing: &'static str) -> impl Fn(Errno) -> Cause {
         let path = self.path;
         move |errno| Cause::Sys { doing, path: shown(path), errno }
@@ -80,7 +92,11 @@ impl Tree {
         }
         let doing = "making the directories above";
         let fault = |errno| Cause::Sys { doing, path: shown(path), errno };
-        let dir = Arc::new(hold(self.root.make_dirs(parent).map_err(fault)?).map_err(fault)?);
+        let dir = match self.root.resolve_dir(parent) {
+            Ok(there) => Dir::hold(there),
+            Err(_) => self.root.make_dirs(parent).and_then(Dir::made),
+        };
+        let dir = Arc::new(dir.map_err(fault)?);
         self.last = Some((parent.to_vec(), Arc::clone(&dir)));
         Ok(Place { dir, name, path })
     }
@@ -89,7 +105,7 @@ impl Tree {
     pub(super) fn find<'a>(&self, path: &'a [u8]) -> Result<Option<Place<'a>>, Errno> {
         let (parent, name) = split(path);
         match self.root.resolve_dir(parent) {
-            Ok(fd) => Ok(Some(Place { dir: Arc::new(hold(fd)?), name, path })),
+            Ok(fd) => Ok(Some(Place { dir: Arc::new(Dir::hold(fd)?), name, path })),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(errno) => Err(errno),
         }
@@ -98,10 +114,15 @@ impl Tree {
     /// A directory itself, if it is there; symlinks are followed inside the root.
     pub(super) fn open_dir(&self, path: &[u8]) -> Result<Option<Dir>, Errno> {
         match self.root.resolve_dir(path) {
-            Ok(fd) => hold(fd).map(Some),
+            Ok(fd) => Dir::hold(fd).map(Some),
             Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Opens what a path leads to; symlinks are followed inside the root.
+    pub(super) fn open(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
+        self.root.resolve(path, flags)
     }
 
     /// The path of the last directory may lead elsewhere now.
@@ -144,16 +165,8 @@ impl Tree {
         let fd = self.replacing(place, "making the file", || {
             openat(&place.dir.fd, place.name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
         })?;
-        let mut file = File::from(fd);
-        loop {
-            let piece = contents.contents()?;
-            if piece.is_empty() {
-                break;
-            }
-            file.write_all(piece).map_err(|e| {
-                place.sys("writing")(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
-            })?;
-        }
+        let file = File::from(fd);
+        fill(&file, place, entry, contents)?;
         let skipped = dress(&file, place, entry)?;
         let time = time(entry);
         futimens(&file, &time, &time).map_err(place.sys("setting the time of"))?;
@@ -164,15 +177,19 @@ impl Tree {
         &mut self,
         place: &Place<'_>,
         entry: &Entry,
-        deferred: &mut Deferred,
+        times: &mut Times,
     ) -> Result<u64, Cause> {
         let make = || mkdirat(&place.dir.fd, place.name, Mode::S_IRWXU);
         let open = || {
             let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             openat(&place.dir.fd, place.name, flags, Mode::empty())
         };
+        let mut was_there = false;
         let there = match make() {
-            Err(Errno::EEXIST) => open(),
+            Err(Errno::EEXIST) => {
+                was_there = true;
+                open()
+            }
             made => made.and_then(|()| open()),
         };
         let dir = match there {
@@ -185,22 +202,23 @@ impl Tree {
             there => there,
         };
         let dir = dir.map_err(place.sys("making the directory"))?;
+        if was_there {
+            xattrs::clear(dir.as_fd(), place.path)?;
+        }
         let skipped = dress(&dir, place, entry)?;
-        deferred.add(place.path, time(entry))?;
+        let id = identity(&fstat(&dir).map_err(place.sys("looking at"))?);
+        times.set(place.path, id, time(entry))?;
         Ok(skipped)
     }
 
     /// An entry for the root itself.
-    pub(super) fn root_dir(
-        &mut self,
-        entry: &Entry,
-        deferred: &mut Deferred,
-    ) -> Result<u64, Cause> {
+    pub(super) fn root_dir(&mut self, entry: &Entry, times: &mut Times) -> Result<u64, Cause> {
         let fault = |errno| Cause::Sys { doing: "opening", path: "/".to_owned(), errno };
         let fd = self.root.resolve(b".", OFlag::O_DIRECTORY).map_err(fault)?;
-        let place = Place { dir: Arc::new(hold(fd).map_err(fault)?), name: b".", path: b"." };
+        let place = Place { dir: Arc::new(Dir::hold(fd).map_err(fault)?), name: b".", path: b"." };
+        xattrs::clear(place.dir.fd.as_fd(), b"/")?;
         let skipped = dress(&place.dir.fd, &place, entry)?;
-        deferred.add(b".", time(entry))?;
+        times.set(b".", place.dir.id, time(entry))?;
         Ok(skipped)
     }
 
@@ -270,36 +288,32 @@ impl Tree {
             .map_err(place.sys("setting the time of"))?;
         Ok(skipped)
     }
-
-    /// Sets the times of directories, now that nothing is made in them any more.
-    pub(super) fn set_times(&mut self, deferred: Deferred) -> Result<(), Cause> {
-        for (path, time) in deferred.dirs {
-            // The entry may be gone or replaced by a later one.
-            let Ok(Some(place)) = self.find(&path) else {
-                continue;
-            };
-            let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let Ok(dir) = openat(&place.dir.fd, place.name, flags, Mode::empty()) else {
-                continue;
-            };
-            futimens(&dir, &time, &time).map_err(place.sys("setting the time of"))?;
-        }
-        Ok(())
-    }
 }
 
-impl Deferred {
-    fn add(&mut self, path: &[u8], time: TimeSpec) -> Result<(), Cause> {
-        self.bytes += path.len() + size_of::<(Box<[u8]>, TimeSpec)>();
-        if self.bytes > MAX_DEFERRED {
-            return Err(Cause::Limit {
-                what: "bytes in names of directories",
-                max: MAX_DEFERRED as u64,
-            });
+/// Writes a file's contents where they belong.
+fn fill(
+    file: &File,
+    place: &Place<'_>,
+    entry: &Entry,
+    contents: &mut Entries<'_>,
+) -> Result<(), Fault> {
+    let fault =
+        |e: io::Error| place.sys("writing")(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
+    let whole = [(0, entry.size)];
+    let extents = entry.sparse.as_ref().map_or(&whole[..], |map| &map.extents);
+    for (offset, len) in extents {
+        let (mut at, end) = (*offset, offset + len);
+        while at < end {
+            let piece = contents.contents(end - at)?;
+            file.write_all_at(piece, at).map_err(fault)?;
+            at += piece.len() as u64;
         }
-        self.dirs.push((path.into(), time));
-        Ok(())
     }
+    if let Some(map) = &entry.sparse {
+        // A hole at the end.
+        file.set_len(map.size).map_err(fault)?;
+    }
+    Ok(())
 }
 
 /// Owner, mode and attributes, in this order: chown(2) takes setuid bits and
@@ -309,14 +323,6 @@ fn dress(fd: &impl AsFd, place: &Place<'_>, entry: &Entry) -> Result<u64, Cause>
         .map_err(place.sys("setting the owner of"))?;
     fchmod(fd, Mode::from_bits_truncate(entry.mode)).map_err(place.sys("setting the mode of"))?;
     xattrs::set(fd.as_fd(), place.path, &entry.xattrs)
-}
-
-fn hold(fd: OwnedFd) -> Result<Dir, Errno> {
-    let stat = fstat(&fd)?;
-    if !is_kind(&stat, SFlag::S_IFDIR) {
-        return Err(Errno::ENOTDIR);
-    }
-    Ok(Dir { id: identity(&stat), fd })
 }
 
 fn time(entry: &Entry) -> TimeSpec {

@@ -10,14 +10,15 @@ use std::os::fd::OwnedFd;
 use nix::dir::Dir as Listing;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::MAX_DEPTH;
 use super::error::Cause;
+use super::times::Times;
 use super::tree::{Dir, Place, Tree};
 use crate::files::error::shown;
-use crate::files::{identity, is_kind};
+use crate::files::is_kind;
 
 const PREFIX: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -92,25 +93,26 @@ impl Made {
 }
 
 /// Takes away what a mark hides.
-pub(super) fn apply(tree: &mut Tree, mark: &Mark, made: &Made) -> Result<(), Cause> {
+pub(super) fn apply(
+    tree: &mut Tree,
+    mark: &Mark,
+    made: &Made,
+    times: &mut Times,
+) -> Result<(), Cause> {
     tree.forget();
-    let hide = |path: &[u8]| -> Result<(), Errno> {
-        match mark {
-            Mark::Whiteout(_) => match tree.find(path)? {
-                Some(place) => remove(&place.dir, place.name, Some(made)),
-                None => Ok(()),
-            },
-            _ => match tree.open_dir(path)? {
-                Some(dir) => empty(&dir, Some(made), 0).map(drop),
-                None => Ok(()),
-            },
-        }
-    };
     let path = match mark {
         Mark::Whiteout(path) | Mark::Opaque(path) => path,
         Mark::None | Mark::Ignore => return Ok(()),
     };
-    hide(path).map_err(|errno| Cause::Sys { doing: "hiding", path: shown(path), errno })
+    let fault = |errno| Cause::Sys { doing: "hiding", path: shown(path), errno };
+    if let Mark::Whiteout(_) = mark {
+        let Some(place) = tree.find(path).map_err(fault)? else { return Ok(()) };
+        times.keep(place.parent(), &place.dir)?;
+        return remove(&place.dir, place.name, Some(made)).map_err(fault);
+    }
+    let Some(dir) = tree.open_dir(path).map_err(fault)? else { return Ok(()) };
+    times.keep(path, &dir)?;
+    empty(&dir, Some(made), 0).map(drop).map_err(fault)
 }
 
 /// Removes a name and all below it, but for what `keep` knows.
@@ -143,7 +145,7 @@ fn remove_found(
     }
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let inner = openat(dir, name, flags, Mode::empty())?;
-    let inner = Dir { id: identity(&fstat(&inner)?), fd: inner };
+    let inner = Dir::hold(inner)?;
     // A directory that holds something of this layer stays, to hold it.
     if !empty(&inner, keep, depth + 1)? || kept {
         return Ok(false);

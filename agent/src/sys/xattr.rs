@@ -32,3 +32,22 @@ pub fn get(fd: BorrowedFd<'_>, name: &CStr, value: &mut [u8]) -> io::Result<usiz
     };
     usize::try_from(rc).map_err(|_| io::Error::last_os_error())
 }
+
+/// Names of the extended attributes of an open file, each with a NUL behind it,
+/// into a buffer; answers their length.
+///
+/// # Errors
+/// `ERANGE` if they do not fit.
+pub fn list(fd: BorrowedFd<'_>, names: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `len` bytes into the live, writable
+    // slice. No safe call does this.
+    let rc = unsafe { libc::flistxattr(fd.as_raw_fd(), names.as_mut_ptr().cast(), names.len()) };
+    usize::try_from(rc).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes an extended attribute of an open file away.
+pub fn remove(fd: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    // SAFETY: the name is NUL-terminated and only read. No safe call does this.
+    let rc = unsafe { libc::fremovexattr(fd.as_raw_fd(), name.as_ptr()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -8,7 +8,6 @@ mod archive;
 mod changes;
 mod tree;
 
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -17,6 +16,7 @@ use sha2::{Digest, Sha256};
 pub use tree::{Kind, Node, Tree};
 
 use crate::random::Random;
+use crate::tarball::{gzip, zstd};
 use archive::base_layer;
 use changes::{Changes, Entry};
 use tree::{is_below, node};
@@ -34,12 +34,44 @@ pub struct Layout {
     files: u64,
 }
 
-#[derive(Debug)]
-struct Blob {
-    media_type: &'static str,
-    bytes: Vec<u8>,
-    diff_id: String,
+/// A layer and what its manifest says of it, be it true or not.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    /// As in the manifest.
+    pub media_type: &'static str,
+    /// What comes.
+    pub bytes: Vec<u8>,
+    /// As in the manifest.
+    pub digest: String,
+    /// As in the image configuration.
+    pub diff_id: String,
+    /// As in the manifest.
+    pub size: u64,
 }
+
+impl Blob {
+    /// `tar` in `bytes`, everything named as it is.
+    pub fn of(media_type: &'static str, bytes: Vec<u8>, tar: &[u8]) -> Self {
+        let (digest, diff_id, size) = (digest(&bytes), digest(tar), bytes.len() as u64);
+        Self { media_type, bytes, digest, diff_id, size }
+    }
+
+    /// `tar` packed in one of the three ways.
+    pub fn pack(way: usize, tar: &[u8]) -> Self {
+        match way % 3 {
+            0 => Self::of(GZIP, gzip(tar), tar),
+            1 => Self::of(PLAIN, tar.to_vec(), tar),
+            _ => Self::of(ZSTD, zstd(tar), tar),
+        }
+    }
+}
+
+/// An uncompressed layer.
+pub const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
+/// A layer in gzip.
+pub const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+/// A layer in zstd.
+pub const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 impl Layout {
     /// busybox, and `layers` random layers on top.
@@ -48,26 +80,17 @@ impl Layout {
         let top = node(&mut random, Kind::Dir);
         let tree = Tree::from([(TOP.to_owned(), top)]);
         let mut layout = Self { random, tree, layers: Vec::new(), files: 0 };
-        layout.push(base);
+        layout.push(&base);
         for _ in 0..layers {
             let tar = layout.layer();
-            layout.push(tar);
+            layout.push(&tar);
         }
         layout
     }
 
-    /// Every second layer plain, the others gzip.
-    fn push(&mut self, tar: Vec<u8>) {
-        let diff_id = digest(&tar);
-        let blob = if self.layers.len().is_multiple_of(2) {
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-            gzip.write_all(&tar).unwrap();
-            let bytes = gzip.finish().unwrap();
-            Blob { media_type: "application/vnd.oci.image.layer.v1.tar+gzip", bytes, diff_id }
-        } else {
-            Blob { media_type: "application/vnd.oci.image.layer.v1.tar", bytes: tar, diff_id }
-        };
-        self.layers.push(blob);
+    /// gzip, plain and zstd by turns.
+    fn push(&mut self, tar: &[u8]) {
+        self.layers.push(Blob::pack(self.layers.len(), tar));
     }
 
     fn layer(&mut self) -> Vec<u8> {
@@ -174,35 +197,45 @@ impl Layout {
 
     /// Where a layer's bytes are below the layout.
     pub fn blob(&self, layer: usize) -> String {
-        digest(&self.layers[layer].bytes).replace("sha256:", "blobs/sha256/")
+        self.layers[layer].digest.replace("sha256:", "blobs/sha256/")
     }
 
     /// Writes it as a layout with one image.
     pub fn write(&self, to: &Path) {
-        let blobs = to.join("blobs/sha256");
-        std::fs::create_dir_all(&blobs).unwrap();
-        let put = |media_type: &str, bytes: &[u8]| -> Value {
-            let digest = digest(bytes);
-            std::fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes).unwrap();
-            json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
-        };
-        let layers: Vec<_> = self.layers.iter().map(|l| put(l.media_type, &l.bytes)).collect();
-        let diff_ids: Vec<_> = self.layers.iter().map(|layer| &layer.diff_id).collect();
-        let config = json!({
-            "architecture": "amd64", "os": "linux",
-            "config": {"Env": ["PATH=/bin", "MADE=by chance"], "User": "odd", "WorkingDir": "/r"},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let config = put("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes());
-        let manifest = "application/vnd.oci.image.manifest.v1+json";
-        let body =
-            json!({"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": layers});
-        let mut entry = put(manifest, body.to_string().as_bytes());
-        entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
-        let index = json!({"schemaVersion": 2, "manifests": [entry]});
-        std::fs::write(to.join("index.json"), index.to_string()).unwrap();
-        std::fs::write(to.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let config =
+            json!({"Env": ["PATH=/bin", "MADE=by chance"], "User": "odd", "WorkingDir": "/r"});
+        write_image(to, &config, &self.layers);
     }
+}
+
+/// Writes layers, named as they name themselves, as a layout with one image.
+pub fn write_image(to: &Path, config: &Value, layers: &[Blob]) {
+    let blobs = to.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let put = |media_type: &str, digest: &str, size: u64, bytes: &[u8]| -> Value {
+        std::fs::write(blobs.join(digest.trim_start_matches("sha256:")), bytes).unwrap();
+        json!({"mediaType": media_type, "digest": digest, "size": size})
+    };
+    let document = |media_type: &str, value: &Value| {
+        let bytes = value.to_string().into_bytes();
+        put(media_type, &digest(&bytes), bytes.len() as u64, &bytes)
+    };
+    let descriptors: Vec<_> =
+        layers.iter().map(|l| put(l.media_type, &l.digest, l.size, &l.bytes)).collect();
+    let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
+    let config = json!({
+        "architecture": "amd64", "os": "linux", "config": config,
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    });
+    let config = document("application/vnd.oci.image.config.v1+json", &config);
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let body =
+        json!({"schemaVersion": 2, "mediaType": manifest, "config": config, "layers": descriptors});
+    let mut entry = document(manifest, &body);
+    entry["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
+    let index = json!({"schemaVersion": 2, "manifests": [entry]});
+    std::fs::write(to.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(to.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
 /// As OCI writes it.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use postern_tests::layout::{Kind, Layout, TOP, digest};
+use postern_tests::hostile::{self, Expect};
+use postern_tests::layout::{Kind, Layout, TOP, digest, write_image};
 use postern_tests::random::Random;
 use postern_tests::{Rig, Session};
 use serde_json::json;
@@ -101,4 +102,35 @@ pub(crate) fn a_layer_that_is_not_what_it_says_makes_no_session(rig: &Rig) {
         let message = answer.json["message"].as_str().unwrap();
         assert!(message.contains("layer") || message.contains("sha256"), "{answer:?}");
     }
+}
+
+/// The host does not unpack, so it is the guest's word that comes back; what the
+/// host sees by itself (digests that are none, sizes of blobs) it says itself.
+pub(crate) fn hostile_images_make_no_session_and_leave_none(rig: &Rig) {
+    let cases = hostile::cases("/run/outside");
+    // A machine boots for each.
+    let step = rig.size(1, 30);
+    let mut faults = Vec::new();
+    for case in cases.iter().step_by(usize::try_from(step).unwrap()) {
+        let Expect::Refused(_, says) = case.expect else { continue };
+        // The limits of an agent that was not told others are beyond a test's time.
+        if case.limits.is_some() {
+            continue;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        write_image(dir.path(), &json!({}), &case.layers);
+        let image = format!("oci:{}", dir.path().display());
+        match rig.make(json!({"image": image})) {
+            Ok(_) => faults.push(format!("{}: it made a session", case.name)),
+            Err(answer) => {
+                let message = answer.json["message"].as_str().unwrap_or_default();
+                let by_host = message.contains("sha256") || message.contains("bytes where");
+                if !(400..500).contains(&answer.status) || !(message.contains(says) || by_host) {
+                    faults.push(format!("{}: {answer:?}", case.name));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(rig.shared().exec(&json!({"command": "echo lives"})).ok()["stdout"], "lives\n");
 }

@@ -110,7 +110,8 @@ macro_rules! both_rigs {
                 a_raw_reader_sees_the_same_offsets;
             image:
                 an_image_that_is_not_one_of_the_samples_runs,
-                a_layer_that_is_not_what_it_says_makes_no_session;
+                a_layer_that_is_not_what_it_says_makes_no_session,
+                hostile_images_make_no_session_and_leave_none;
             kill:
                 a_signal_to_the_process_is_for_the_process_alone,
                 a_signal_to_the_group_reaches_its_members,

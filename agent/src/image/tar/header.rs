@@ -23,6 +23,15 @@ const PREFIX: Range<usize> = 345..500;
 const STAR_PREFIX: Range<usize> = 345..476;
 const STAR_MAGIC: Range<usize> = 508..512;
 
+/// GNU's old sparse files: extents of two numbers of 12 bytes, whether a block of
+/// more follows, and the size of the whole.
+const EXTENTS: Range<usize> = 386..482;
+const IS_EXTENDED: usize = 482;
+const REAL_SIZE: Range<usize> = 483..495;
+const MORE_EXTENTS: Range<usize> = 0..504;
+const IS_EXTENDED_MORE: usize = 504;
+const NUMBER: usize = 12;
+
 /// `(uid_t) -1` tells chown(2) to leave the owner, so it is no id.
 const MAX_ID: i64 = u32::MAX as i64 - 1;
 
@@ -92,10 +101,42 @@ impl Header {
         Ok((part(self.field(MAJOR), "device number")?, part(self.field(MINOR), "device number")?))
     }
 
+    /// Of an old sparse file: its size, and whether a block of extents follows.
+    pub(super) fn sparse_size(&self) -> Result<(u64, bool), TarError> {
+        // Others keep their prefix where GNU has this.
+        if !self.field(MAGIC).starts_with(b"ustar  \0") {
+            return Err(TarError::Sparse("whose header is not GNU's"));
+        }
+        let size = number(self.field(REAL_SIZE)).and_then(|n| u64::try_from(n).ok());
+        Ok((size.ok_or(TarError::BadField("sparse size"))?, self.block[IS_EXTENDED] != 0))
+    }
+
+    /// Offsets and lengths by turns.
+    pub(super) fn sparse_extents(&self, to: &mut Vec<u64>) -> Result<(), TarError> {
+        extents(self.field(EXTENTS), to)
+    }
+
+    /// The same of a block that follows; answers whether another one does.
+    pub(super) fn more_extents(block: &[u8; BLOCK], to: &mut Vec<u64>) -> Result<bool, TarError> {
+        extents(&block[MORE_EXTENTS], to)?;
+        Ok(block[IS_EXTENDED_MORE] != 0)
+    }
+
     fn field(&self, range: Range<usize>) -> &[u8] {
         // The ranges are the constants above, all within the block.
         &self.block[range]
     }
+}
+
+/// Numbers up to the first extent that begins with a NUL.
+fn extents(field: &[u8], to: &mut Vec<u64>) -> Result<(), TarError> {
+    for extent in field.chunks_exact(2 * NUMBER).take_while(|extent| extent[0] != 0) {
+        for text in extent.chunks_exact(NUMBER) {
+            let value = number(text).and_then(|n| u64::try_from(n).ok());
+            to.push(value.ok_or(TarError::BadField("sparse extent"))?);
+        }
+    }
+    Ok(())
 }
 
 /// An id that the kernel can set, from a header or a PAX record.

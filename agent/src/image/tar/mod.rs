@@ -7,10 +7,13 @@
 
 mod header;
 mod pax;
+mod sparse;
 
 use super::source::Source;
 use header::{BLOCK, Header};
 use pax::Pax;
+use sparse::PaxSparse;
+pub(super) use sparse::SparseMap;
 
 /// The longest PAX or GNU long-name header. Linux holds 64 KiB in one extended
 /// attribute and 4 KiB in a path; real headers stay far below this.
@@ -40,9 +43,9 @@ pub enum TarError {
     /// An entry of a kind that cannot be unpacked.
     #[error("tar entries of type {0:?} are not supported")]
     Unsupported(char),
-    /// A sparse file.
-    #[error("sparse files in a tar are not supported yet")]
-    Sparse,
+    /// A sparse file whose map makes no sense.
+    #[error("a tar entry is a sparse file {0}")]
+    Sparse(&'static str),
     /// More bytes than the limits allow.
     #[error("the layer holds more than the {0} bytes that are allowed")]
     TooManyBytes(u64),
@@ -71,8 +74,10 @@ pub(super) struct Entry {
     pub(super) gid: u32,
     /// Seconds, and nanoseconds forward from them.
     pub(super) mtime: (i64, u32),
-    /// Bytes of contents; 0 but for files.
+    /// Bytes of contents in the tar; 0 but for files.
     pub(super) size: u64,
+    /// Where they belong, if not one behind the other from the start.
+    pub(super) sparse: Option<SparseMap>,
     pub(super) major: u32,
     pub(super) minor: u32,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
@@ -112,24 +117,69 @@ impl<'a> Entries<'a> {
             if self.extension(&header, &mut extensions)? {
                 continue;
             }
-            let entry = extensions.apply(&header)?;
+            let holes = extensions.pax.as_mut().and_then(|pax| pax.sparse.take());
+            let mut entry = extensions.apply(&header, holes.is_some())?;
             self.left = entry.size;
             self.padding = padding(entry.size);
+            self.sparse(&header, holes, &mut entry)?;
             return Ok(Some(entry));
         }
     }
 
-    /// The next piece of the current entry's contents; empty when all is read.
-    pub(super) fn contents(&mut self) -> Result<&[u8], TarError> {
-        if self.left == 0 {
-            return Ok(&[]);
-        }
-        let piece = self.source.take(self.left)?;
+    /// The next piece of the current entry's contents, at least one byte and at
+    /// most `max`; one who asks for more than there is gets an error.
+    pub(super) fn contents(&mut self, max: u64) -> Result<&[u8], TarError> {
+        let piece = self.source.take(self.left.min(max))?;
         if piece.is_empty() {
             return Err(TarError::Truncated);
         }
         self.left -= piece.len() as u64;
         Ok(piece)
+    }
+
+    /// Reads what the entry has of a map of holes.
+    fn sparse(
+        &mut self,
+        header: &Header,
+        holes: Option<PaxSparse>,
+        entry: &mut Entry,
+    ) -> Result<(), TarError> {
+        let Some(mut holes) = holes else {
+            if header.kind() == b'S' {
+                let source = &mut self.source;
+                entry.sparse = Some(sparse::old_gnu(header, entry.size, || {
+                    let mut block = [0; BLOCK];
+                    let whole = source.block(&mut block)?;
+                    if whole { Ok(block) } else { Err(TarError::Truncated) }
+                })?);
+            }
+            return Ok(());
+        };
+        if let Some(name) = holes.name() {
+            entry.path = name;
+        }
+        entry.sparse = Some(match holes.place()? {
+            sparse::Place::Here(holes) => holes.map(entry.size)?,
+            sparse::Place::InContents(mut holes) => {
+                let taken = holes.read(|| self.byte())?;
+                // The contents proper begin at a block of their own.
+                let rest = padding(taken).min(self.left);
+                self.source.skip(rest)?;
+                self.left -= rest;
+                entry.size = self.left;
+                holes.map(entry.size)?
+            }
+        });
+        Ok(())
+    }
+
+    /// One byte of the contents, which must be there.
+    fn byte(&mut self) -> Result<u8, TarError> {
+        if self.left == 0 {
+            return Err(TarError::Sparse("whose map goes beyond its contents"));
+        }
+        self.left -= 1;
+        self.source.take(1)?.first().copied().ok_or(TarError::Truncated)
     }
 
     /// What follows the last entry counts for the digest.
@@ -204,17 +254,15 @@ impl Extensions {
         self.pax.is_none() && self.long_name.is_none() && self.long_link.is_none()
     }
 
-    fn apply(self, header: &Header) -> Result<Entry, TarError> {
+    /// `holes`: the PAX header told of some.
+    fn apply(self, header: &Header, holes: bool) -> Result<Entry, TarError> {
         let pax = self.pax.unwrap_or_default();
-        if pax.sparse || header.kind() == b'S' {
-            return Err(TarError::Sparse);
-        }
         let path = one_of(pax.path, self.long_name, "path")?.unwrap_or_else(|| header.path());
         let link = one_of(pax.link, self.long_link, "link")?.unwrap_or_else(|| header.link());
         let kind = match header.kind() {
             // Before ustar a directory was a file whose name ends in a slash.
             0 if path.ends_with(b"/") => Kind::Dir,
-            0 | b'0' | b'7' => Kind::File,
+            0 | b'0' | b'7' | b'S' => Kind::File,
             b'1' => Kind::HardLink,
             b'2' => Kind::Symlink,
             b'3' => Kind::CharDevice,
@@ -223,6 +271,9 @@ impl Extensions {
             b'6' => Kind::Fifo,
             other => return Err(TarError::Unsupported(char::from(other))),
         };
+        if holes && (kind != Kind::File || header.kind() == b'S') {
+            return Err(TarError::Sparse("that is no file, or in two ways"));
+        }
         let size = match pax.size {
             Some(size) => size,
             None => header.size()?,
@@ -242,6 +293,7 @@ impl Extensions {
             // As for Go, only files have contents. A writer that put some behind
             // a link makes the next header fail its checksum.
             size: if kind == Kind::File { size } else { 0 },
+            sparse: None,
             major,
             minor,
             xattrs: pax.xattrs,

@@ -2,9 +2,15 @@
 
 use super::TarError;
 use super::header::id;
+use super::sparse::PaxSparse;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
 const SPARSE: &[u8] = b"GNU.sparse.";
+
+/// Linux's own bounds on an extended attribute, `XATTR_NAME_MAX` and
+/// `XATTR_SIZE_MAX`.
+const MAX_XATTR_NAME: usize = 255;
+const MAX_XATTR_VALUE: usize = 65_536;
 
 /// Digits of a fraction that a timespec holds.
 const NANO_DIGITS: usize = 9;
@@ -20,7 +26,7 @@ pub(super) struct Pax {
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<(i64, u32)>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) sparse: bool,
+    pub(super) sparse: Option<PaxSparse>,
 }
 
 impl Pax {
@@ -36,15 +42,15 @@ impl Pax {
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), TarError> {
         if let Some(name) = key.strip_prefix(XATTR) {
-            if name.is_empty() || name.contains(&0) {
-                return Err(TarError::BadField("PAX attribute name"));
+            let named = (1..=MAX_XATTR_NAME).contains(&name.len()) && !name.contains(&0);
+            if !named || value.len() > MAX_XATTR_VALUE {
+                return Err(TarError::BadField("PAX attribute"));
             }
             self.xattrs.push((name.to_vec(), value.to_vec()));
             return Ok(());
         }
-        if key.starts_with(SPARSE) {
-            self.sparse = true;
-            return Ok(());
+        if let Some(key) = key.strip_prefix(SPARSE) {
+            return self.sparse.get_or_insert_default().set(key, value);
         }
         let given = !value.is_empty();
         match key {
@@ -92,7 +98,7 @@ fn size(value: &[u8]) -> Result<u64, TarError> {
 }
 
 /// Digits only: a sign is where two programs part ways.
-fn decimal(text: &[u8]) -> Option<i64> {
+pub(super) fn decimal(text: &[u8]) -> Option<i64> {
     if text.is_empty() {
         return None;
     }

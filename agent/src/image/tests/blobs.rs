@@ -25,23 +25,71 @@ fn are_plain_or_gzip_of_one_or_many_members() {
 }
 
 #[test]
+fn are_zstd_of_one_or_many_frames_and_what_may_be_skipped() {
+    let tar = tar();
+    apply(ZSTD, &zstd(&tar), &tar).unwrap();
+    apply("application/vnd.docker.image.rootfs.diff.tar.zstd", &zstd(&tar), &tar).unwrap();
+    let (a, b) = tar.split_at(1000);
+    let skipped = [&0x184d_2a50_u32.to_le_bytes()[..], &5u32.to_le_bytes(), b"12345"].concat();
+    // As zstd:chunked is: a frame a file, and tables at the end.
+    let frames = [&skipped, &zstd(a), &zstd(b""), &skipped, &zstd(b), &skipped];
+    let chunked = frames.map(|frame| &frame[..]).concat();
+    apply(ZSTD, &chunked, &tar).unwrap();
+}
+
+#[test]
 fn that_are_cut_or_continued_are_refused() {
     let tar = tar();
-    let blob = gzip(&tar);
-    for cut in [0, 5, 10, 100, blob.len() - 8, blob.len() - 1] {
-        assert!(matches!(apply(GZIP, &blob[..cut], &tar), Err(Cause::Gzip(_))), "{cut}");
+    for (media_type, blob) in [(GZIP, gzip(&tar)), (ZSTD, zstd(&tar))] {
+        let problem = |blob: &[u8]| match apply(media_type, blob, &tar).unwrap_err() {
+            Cause::Packing { problem, .. } => problem,
+            other => panic!("{media_type}: {other:?}"),
+        };
+        let end = blob.len();
+        for cut in [0, 3, 10, 20, end / 2, end - 8, end - 1] {
+            let problem = problem(&blob[..cut]);
+            assert!(matches!(problem, PackingError::Truncated), "{media_type} {cut}: {problem:?}");
+        }
+        for garbage in [&b"g"[..], b"garbage", &[0; 512]] {
+            let problem = problem(&[&blob[..], garbage].concat());
+            let cut = media_type == ZSTD && garbage.len() < 4;
+            assert!(
+                matches!(problem, PackingError::Trailing)
+                    || cut && matches!(problem, PackingError::Truncated),
+                "{media_type}: {problem:?}"
+            );
+        }
+        let mut bad_checksum = blob.clone();
+        bad_checksum[end - if media_type == GZIP { 6 } else { 2 }] ^= 1;
+        assert!(matches!(problem(&bad_checksum), PackingError::Corrupt(_)), "{media_type}");
+        assert!(matches!(problem(&tar), PackingError::Corrupt(_)), "{media_type}");
+        let error = apply(media_type, &tar, &tar).unwrap_err();
+        let error = proto::Error::from(UnpackError { layer: 0, cause: error });
+        assert_eq!(error.field.as_deref(), Some("layer"));
     }
-    assert!(matches!(apply(GZIP, &[&blob[..], b"garbage"].concat(), &tar), Err(Cause::Gzip(_))));
-    let mut bad_crc = blob.clone();
-    let at = blob.len() - 6;
-    bad_crc[at] ^= 1;
-    assert!(matches!(apply(GZIP, &bad_crc, &tar), Err(Cause::Gzip(_))));
-    assert!(matches!(apply(GZIP, &tar, &tar), Err(Cause::Gzip(_))));
-    assert!(matches!(
-        apply("application/vnd.oci.image.layer.v1.tar+zstd", &tar, &tar),
-        Err(Cause::MediaType { .. })
-    ));
-    assert!(matches!(apply("text/plain", &tar, &tar), Err(Cause::MediaType { .. })));
+}
+
+#[test]
+fn of_a_zstd_window_over_the_cap_are_refused_before_memory_is_taken() {
+    let tar = tar();
+    // Magic, a descriptor without anything, a window of 2^(10 + n).
+    let frame =
+        |n: u8| [0xfd2f_b528_u32.to_le_bytes().as_slice(), &[0, n << 3], b"\x01\0\0"].concat();
+    for (exponent, refused) in [(17, false), (18, true), (31, true)] {
+        let error = apply(ZSTD, &[frame(exponent), zstd(&tar)].concat(), &tar).err();
+        let over = matches!(&error, Some(Cause::Packing { problem: PackingError::Window, .. }));
+        assert_eq!(over, refused, "{exponent}: {error:?}");
+    }
+}
+
+#[test]
+fn of_other_media_types_are_refused() {
+    let tar = tar();
+    let layer = "application/vnd.oci.image.layer.v1.tar";
+    for text in ["text/plain", "", &format!("{layer}+bzip2"), &format!("{layer}+encrypted")] {
+        let error = apply(text, &tar, &tar).unwrap_err();
+        assert!(matches!(error, Cause::MediaType { .. }), "{text}");
+    }
 }
 
 #[test]
@@ -105,7 +153,7 @@ fn whose_stream_breaks_say_so() {
         }
     }
     let tar = tar();
-    for media_type in [PLAIN, GZIP] {
+    for media_type in [PLAIN, GZIP, ZSTD] {
         let layer = describe(0, media_type, &tar, &tar);
         let error = Image::new().unpacker.apply(&layer, &mut Broken).unwrap_err();
         assert!(matches!(error.cause, Cause::Blob(_)));
@@ -115,13 +163,14 @@ fn whose_stream_breaks_say_so() {
 
 #[test]
 fn a_bomb_ends_at_the_limit() {
-    let mut image = Image::with(Limits { bytes: 1 << 20, ..Limits::default() });
     let tar = Tar::default().file("f", &vec![0; 8 << 20]).end();
-    let blob = gzip(&tar);
-    let layer = describe(0, GZIP, &blob, &tar);
-    let error = image.unpacker.apply(&layer, &mut &blob[..]).unwrap_err();
-    assert_eq!(proto::Error::from(error).code, proto::Code::ResourceExhausted);
-    assert!(fs::metadata(image.at("f")).map_or(0, |m| m.len()) <= 1 << 20);
+    for (media_type, blob) in [(GZIP, gzip(&tar)), (ZSTD, zstd(&tar))] {
+        let mut image = Image::with(Limits { bytes: 1 << 20, ..Limits::default() });
+        let layer = describe(0, media_type, &blob, &tar);
+        let error = image.unpacker.apply(&layer, &mut &blob[..]).unwrap_err();
+        assert_eq!(proto::Error::from(error).code, proto::Code::ResourceExhausted);
+        assert!(fs::metadata(image.at("f")).map_or(0, |m| m.len()) <= 1 << 20);
+    }
 }
 
 #[test]

@@ -55,6 +55,29 @@ fn get_their_owners_modes_and_times_to_the_nanosecond() {
 }
 
 #[test]
+fn leave_the_times_of_directories_that_they_do_not_speak_of() {
+    let mut image = Image::new();
+    let dir = |tar: Tar, path: &str, mtime| {
+        let (kind, path) = (b'5', path.as_bytes());
+        tar.head(&Head { kind, path, mode: 0o755, mtime, ..Head::default() })
+    };
+    let first = dir(dir(dir(Tar::default(), "./", 5), "d", 6), "e", 7);
+    image.layer(first.file("d/old", b"1").file("e/old", b"1").symlink("to-e", "e").file("a", b""));
+    let time = |image: &Image, path| fs::metadata(image.at(path)).unwrap().mtime();
+    assert_eq!(["", "d", "e"].map(|path| time(&image, path)), [5, 6, 7]);
+    // New names, old ones over again, marks; by a link; with an entry after all.
+    let second = Tar::default().file("d/new", b"2").file("d/.wh.old", b"").file("to-e/x", b"2");
+    image.layer(second.file("e/.wh..wh..opq", b"").file(".wh.a", b""));
+    assert_eq!(image.tree(), ["d", "d/new", "e", "e/x", "to-e"]);
+    assert_eq!(["", "d", "e"].map(|path| time(&image, path)), [5, 6, 7]);
+    image.layer(dir(Tar::default().file("d/newer", b"3"), "d", 8).file("d/newest", b"3"));
+    assert_eq!(time(&image, "d"), 8);
+    // What has the name in the end is another thing.
+    image.layer(dir(Tar::default(), "d", 9).symlink("d", "e"));
+    assert_eq!((time(&image, "e"), image.at("d").is_symlink()), (7, true));
+}
+
+#[test]
 fn replace_what_is_there_whatever_it_is() {
     let mut image = Image::new();
     image.layer(Tar::default().file("x", b"file").dir("keep").file("keep/a", b"a"));
@@ -144,6 +167,22 @@ fn have_their_attributes_and_those_that_cannot_be_held_are_counted() {
     assert_eq!(&value[..len], capability);
     // No file system holds user.* on a symlink.
     assert_eq!(done.xattrs_skipped, 1);
+    // An overlay file system over the root would obey the one, and the other is
+    // about the machine that built the image.
+    let foreign: [(&str, &[u8]); 2] = [
+        ("SCHILY.xattr.trusted.overlay.redirect", b"/etc"),
+        ("SCHILY.xattr.security.selinux", b"label"),
+    ];
+    let done = image.layer(Tar::default().pax(&foreign).dir("d"));
+    assert_eq!(done.xattrs_skipped, 2);
+    let dir = fs::File::open(image.at("d")).unwrap();
+    assert!(xattr::get(dir.as_fd(), c"trusted.overlay.redirect", &mut value).is_err());
+    assert!(xattr::get(dir.as_fd(), c"security.selinux", &mut value).is_err());
+    // The entry of a later layer says all that a directory has.
+    image.layer(Tar::default().pax(&[("SCHILY.xattr.trusted.old", b"v")]).dir("d"));
+    assert_eq!(xattr::get(dir.as_fd(), c"trusted.old", &mut value).unwrap(), 1);
+    image.layer(Tar::default().file("d/x", b"").dir("d"));
+    assert!(xattr::get(dir.as_fd(), c"trusted.old", &mut value).is_err());
 }
 
 #[test]

@@ -144,14 +144,13 @@ fn headers_that_two_programs_would_read_differently_are_refused() {
         TarError::BadField("PAX uid")
     ));
     assert!(matches!(tar_error(file(ext().pax(&[("size", b"-1")]))), TarError::BadField(_)));
-    assert!(matches!(tar_error(file(ext().pax(&[("GNU.sparse.major", b"1")]))), TarError::Sparse));
     assert!(matches!(
         tar_error(file(ext().extension(b'x', &vec![b'a'; 2 << 20]))),
         TarError::LongExtension(_)
     ));
     assert!(matches!(
         tar_error(Image::new().try_layer(ext().link(b'S', "f", ""))),
-        TarError::Sparse
+        TarError::Sparse(_)
     ));
     assert!(matches!(
         tar_error(Image::new().try_layer(ext().link(b'V', "f", ""))),

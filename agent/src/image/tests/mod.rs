@@ -3,6 +3,7 @@
 mod blobs;
 mod entries;
 mod hostile;
+mod sparse;
 mod whiteouts;
 
 use std::fs;
@@ -16,12 +17,14 @@ use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
+use super::packing::PackingError;
 use super::tar::TarError;
 use super::*;
 use crate::sys::xattr;
 
 const PLAIN: &str = "application/vnd.oci.image.layer.v1.tar";
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// Writes tars byte by byte, wrong ones too.
 #[derive(Default, Clone)]
@@ -135,6 +138,15 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+/// With a checksum, as every program writes it but the library unasked does not.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut context = zstd_safe::CCtx::create();
+    context.set_parameter(zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+    let mut blob = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    context.compress2(&mut blob, bytes).unwrap();
+    blob
 }
 
 fn describe(index: u32, media_type: &str, blob: &[u8], tar: &[u8]) -> proto::Layer {
