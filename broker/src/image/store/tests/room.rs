@@ -1,0 +1,71 @@
+//! Room, and what makes it.
+
+use super::super::super::{Digest, ImageError};
+use super::super::PullPolicy;
+use super::{PLENTY, Rig, noise};
+
+#[tokio::test]
+async fn the_longest_unused_image_makes_room_and_what_is_in_use_stays() {
+    let rig = Rig::new(1_000_000).await;
+    for n in 1..=4 {
+        rig.liar.image(&format!("v{n}"), &[&noise(n, 300_000)]);
+    }
+    let names = async || {
+        let list = rig.images.list().await.unwrap();
+        list.into_iter().map(|s| s.name.rsplit(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for tag in [":v1", ":v2", ":v3"] {
+        rig.pull(tag).await.unwrap();
+    }
+    // Used: now v2 is the one that was not for the longest time.
+    drop(rig.get(":v1", PullPolicy::Never).await.unwrap());
+    let in_use = rig.pull(":v4").await.unwrap();
+    assert_eq!(names().await, ["v3", "v1", "v4"]);
+    assert!(rig.images.used().await.unwrap() <= 1_000_000);
+
+    let held: Vec<_> = futures_util::future::join_all([
+        rig.get(":v3", PullPolicy::Never),
+        rig.get(":v1", PullPolicy::Never),
+    ])
+    .await;
+    let full = rig.pull(":v2").await.unwrap_err();
+    assert!(full.to_string().contains("in use"), "{full}");
+    let pruned = rig.images.prune(true, None).await.unwrap();
+    assert_eq!((pruned.images.len(), names().await.len()), (0, 3), "what is in use was pruned");
+    in_use.blob(&in_use.layers[0]).await.unwrap();
+    drop((held, in_use));
+    let pruned = rig.images.prune(true, None).await.unwrap();
+    assert_eq!((pruned.images.len(), rig.images.used().await.unwrap()), (3, 0));
+    assert_eq!(rig.files("blobs/sha256"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_shared_blob_goes_with_its_last_image() {
+    let rig = Rig::new(PLENTY).await;
+    let layer = noise(10, 50_000);
+    rig.liar.image("v1", &[&layer]);
+    rig.liar.image("v2", &[&layer, b"top"]);
+    rig.pull(":v1").await.unwrap();
+    rig.pull(":v2").await.unwrap();
+    let name = |tag: &str| format!("{}/a:{tag}", rig.liar.host);
+    let freed = rig.images.remove(&name("v1")).await.unwrap();
+    assert!(freed < 50_000, "the shared layer went: {freed}");
+    rig.get(":v2", PullPolicy::Never).await.unwrap();
+    let freed = rig.images.remove(&name("v2")).await.unwrap();
+    assert!(freed > 50_000);
+    let missing = rig.images.remove(&name("v2")).await.unwrap_err();
+    assert!(matches!(missing, ImageError::NotStored { .. }));
+}
+
+#[tokio::test]
+async fn a_blob_that_went_missing_is_fetched_again() {
+    let rig = Rig::new(PLENTY).await;
+    rig.liar.image("v1", &[b"layer"]);
+    let layout = rig.pull(":v1").await.unwrap();
+    let digest = Digest::parse(&layout.layers[0].digest).unwrap();
+    std::fs::remove_file(rig.dir.path().join("images/blobs/sha256").join(digest.hex())).unwrap();
+    let never = rig.get(":v1", PullPolicy::Never).await.unwrap_err();
+    assert!(matches!(never, ImageError::Absent { .. }));
+    let layout = rig.get(":v1", PullPolicy::Missing).await.unwrap();
+    layout.blob(&layout.layers[0]).await.unwrap();
+}
