@@ -38,6 +38,8 @@ scenarios! { process, in process_only,
         a_mirror_stands_in_for_its_registry,
         a_registry_killed_in_mid_blob_is_resumed,
         a_broker_killed_in_mid_pull_goes_on_where_it_was,
+        a_full_disk_ends_the_pull_and_the_next_one_works,
+        a_pull_tells_how_far_each_layer_is,
         images_on_the_command_line;
     resume:
         a_sandbox_leaves_the_hosts_clock_alone;

@@ -28,9 +28,8 @@ use rusqlite::Connection;
 
 pub(crate) use error::StoreError;
 pub(crate) use images::ImageRow;
+pub(crate) use lock::Lock;
 pub(crate) use sessions::{NewSession, SessionRow};
-
-use lock::Lock;
 
 const FILE: &str = "postern.db";
 

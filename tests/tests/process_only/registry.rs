@@ -202,6 +202,79 @@ pub(crate) fn a_broker_killed_in_mid_pull_goes_on_where_it_was(_: &Rig) {
     leaves_nothing(&broker);
 }
 
+/// A file system of its own, of a size that can be changed.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(at: &'a Path) -> Option<Self> {
+        std::fs::create_dir(at).unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=20m", "tests"];
+        let mounted = Command::new("mount").args(options).arg(at).status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(at))
+    }
+
+    fn grow(&self) {
+        let done = Command::new("mount").args(["-o", "remount,size=200m"]).arg(self.0).status();
+        assert!(done.unwrap().success());
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+pub(crate) fn a_full_disk_ends_the_pull_and_the_next_one_works(_: &Rig) {
+    let Some(registry) = Registry::start("a_full_disk_ends_the_pull") else { return };
+    registry.push(&sample("debian"), "debian:1");
+    let image = format!("{}/debian:1", registry.address);
+    let dir = tempfile::Builder::new().prefix("pt").tempdir().unwrap();
+    let disk = dir.path().join("disk");
+    let Some(small) = Small::mount(&disk) else {
+        println!("SKIPPED a_full_disk_ends_the_pull: no tmpfs can be mounted; enable: run as root");
+        return;
+    };
+    let settings = format!("image_store = {:?}", disk.join("images").to_str().unwrap());
+    let daemon = daemon(dir.path(), &settings, &std::env::var("PATH").unwrap());
+    let full = pull(&daemon.http, &image).error(429, "resource_exhausted");
+    assert!(full["message"].as_str().unwrap().contains("full"), "{full}");
+    let partial = || std::fs::read_dir(disk.join("images/partial")).unwrap().count();
+    assert_eq!(partial(), 0, "what was begun still fills the disk");
+    small.grow();
+    pull(&daemon.http, &image).ok();
+    assert_eq!(partial(), 0);
+    daemon.terminate();
+}
+
+pub(crate) fn a_pull_tells_how_far_each_layer_is(_: &Rig) {
+    let Some(registry) = Registry::start("a_pull_tells_how_far") else { return };
+    registry.push(&sample("debian"), "debian:1");
+    let image = format!("{}/debian:1", registry.address);
+    let broker = Broker::start("pull-tells");
+    let body = json!({"image": image}).to_string();
+    let headers = [("Accept", "text/event-stream")];
+    let mut answer = broker.http.send("POST", "/v1/images", &headers, body.as_bytes()).unwrap();
+    let text = String::from_utf8(answer.whole().unwrap()).unwrap();
+    let of = |event: &str| -> Vec<Value> {
+        let prefix = format!("event: {event}\ndata: ");
+        let data = text.split("\n\n").filter_map(|block| block.strip_prefix(&prefix));
+        data.map(|data| serde_json::from_str(data).unwrap()).collect()
+    };
+    let steps: Vec<_> = of("progress").into_iter().filter(|s| s["stage"] == "pulling").collect();
+    let have: Vec<u64> = steps.iter().map(|s| s["layers"][0]["have"].as_u64().unwrap()).collect();
+    assert!(have.len() > 1 && have.is_sorted(), "{text}");
+    let size = steps[0]["layers"][0]["size"].as_u64().unwrap();
+    assert!(size > 1 << 20 && have.iter().all(|have| *have <= size), "{text}");
+    assert_eq!((of("image").len(), of("error").len()), (1, 0), "{text}");
+    assert_eq!(of("image")[0]["name"], image);
+
+    let gone = json!({"image": format!("{image}2")}).to_string();
+    let mut answer = broker.http.send("POST", "/v1/images", &headers, gone.as_bytes()).unwrap();
+    let text = String::from_utf8(answer.whole().unwrap()).unwrap();
+    assert!(text.contains("event: error\n") && text.contains("\"not_found\""), "{text}");
+}
+
 fn was_resumed(registry: &Registry) {
     let requests = registry.requests();
     let resumed = |line: &&String| line.contains("/blobs/") && line.contains("\" 206 ");

@@ -1,7 +1,7 @@
 //! Where a registry is, and how it is spoken to.
 
 use reqwest::Url;
-use url_host::is_own;
+use url_host::{is_loopback, is_own};
 
 use super::super::ImageError;
 
@@ -43,7 +43,7 @@ impl Endpoint {
 /// The mirrors of a registry, then itself.
 pub(super) fn of(registry: &str, mirrors: &[(String, String)]) -> Vec<Endpoint> {
     let host = if registry == DOCKER_HUB { DOCKER_HUB_HOST } else { registry };
-    let plain = Url::parse(&format!("http://{host}")).is_ok_and(|url| is_own(&url));
+    let plain = Url::parse(&format!("http://{host}")).is_ok_and(|url| is_loopback(&url));
     let scheme = if plain { "http" } else { "https" };
     let own = Endpoint { name: registry.to_owned(), base: format!("{scheme}://{host}") };
     let mirrored = mirrors.iter().filter(|(of, _)| of == registry);
@@ -80,19 +80,28 @@ pub(super) mod url_host {
 
     /// This very host or its link: where an answer from elsewhere must not lead.
     pub(in super::super) fn is_own(url: &Url) -> bool {
-        let Some(host) = url.host_str() else { return false };
-        let host = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        match host.parse::<IpAddr>() {
-            Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
-            Ok(IpAddr::V6(ip)) => {
-                let mapped = ip.to_ipv4_mapped();
-                ip.is_loopback()
-                    || ip.is_unspecified()
-                    || ip.is_unicast_link_local()
-                    || mapped.is_some_and(|ip| ip.is_loopback() || ip.is_link_local())
+        is_loopback(url)
+            || match ip(url) {
+                Some(IpAddr::V4(ip)) => ip.is_unspecified() || ip.is_link_local(),
+                Some(IpAddr::V6(ip)) => ip.is_unspecified() || ip.is_unicast_link_local(),
+                None => false,
             }
-            Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+
+    /// Where nobody else listens in.
+    pub(in super::super) fn is_loopback(url: &Url) -> bool {
+        match ip(url) {
+            Some(ip) => ip.is_loopback(),
+            None => {
+                let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+                host == "localhost" || host.ends_with(".localhost")
+            }
         }
+    }
+
+    fn ip(url: &Url) -> Option<IpAddr> {
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+        host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
     }
 }
 
@@ -106,6 +115,7 @@ mod tests {
             ("docker.io", "https://registry-1.docker.io/v2/a/b/x"),
             ("127.0.0.1:5000", "http://127.0.0.1:5000/v2/a/b/x"),
             ("localhost:5000", "http://localhost:5000/v2/a/b/x"),
+            ("169.254.169.254", "https://169.254.169.254/v2/a/b/x"),
             ("10.0.0.1:5000", "https://10.0.0.1:5000/v2/a/b/x"),
             ("localhost.example", "https://localhost.example/v2/a/b/x"),
         ] {

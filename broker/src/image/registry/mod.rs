@@ -14,6 +14,7 @@ mod endpoint;
 mod http;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use oci_spec::distribution::Reference as RegistryReference;
@@ -50,7 +51,8 @@ pub struct RegistryOptions {
 /// The client of every registry.
 #[derive(Debug)]
 pub(crate) struct Registries {
-    http: reqwest::Client,
+    /// Made for the first pull: it reads the host's certificates.
+    http: OnceLock<Result<reqwest::Client, String>>,
     options: RegistryOptions,
 }
 
@@ -74,16 +76,25 @@ pub(crate) struct BlobBody {
 impl Registries {
     pub(crate) fn new(options: RegistryOptions) -> Result<Self, String> {
         endpoint::check_mirrors(&options.mirrors)?;
-        // TLS by ring, unless whoever embeds us chose a provider before.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_DEADLINE)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| format!("setting up the client of registries: {e}"))?;
-        Ok(Self { http, options })
+        Ok(Self { http: OnceLock::new(), options })
+    }
+
+    fn http(&self, registry: &str) -> Result<&reqwest::Client, ImageError> {
+        let made = self.http.get_or_init(|| {
+            // TLS by ring, unless whoever embeds us chose a provider before.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let builder = reqwest::Client::builder()
+                .connect_timeout(CONNECT_DEADLINE)
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")));
+            builder.build().map_err(|e| e.to_string())
+        });
+        made.as_ref().map_err(|e| ImageError::Unreachable {
+            registry: registry.to_owned(),
+            problem: "the client for it cannot be set up".to_owned(),
+            source: Some(e.as_str().into()),
+        })
     }
 
     /// The repository of a reference. Its logins last as long as the handle.
@@ -189,16 +200,17 @@ impl Repository<'_> {
         from: u64,
     ) -> Result<Response, ImageError> {
         let endpoint = &self.endpoints[at];
+        let client = self.registries.http(&endpoint.name)?;
         let url = endpoint.url(&self.path, what)?;
         let known = self.logins.lock().await[at].clone();
         let request = http::Request { url: &url, accept, from, login: known.as_ref() };
-        let mut response = http::get(&self.registries.http, endpoint, &request).await?;
+        let mut response = http::get(client, endpoint, &request).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             // A token that has run out, or none yet.
             let challenges = auth::challenges(response.headers());
             let login = self.log_in(at, challenges).await?;
             let request = http::Request { login: Some(&login), ..request };
-            response = http::get(&self.registries.http, endpoint, &request).await?;
+            response = http::get(client, endpoint, &request).await?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 self.logins.lock().await[at] = Some(login);
             }
@@ -215,7 +227,7 @@ impl Repository<'_> {
         let file = self.registries.options.docker_config.as_deref();
         let credentials = credentials::find(&endpoint.name, file).await?;
         let asking = auth::Asking {
-            http: &self.registries.http,
+            http: self.registries.http(&endpoint.name)?,
             endpoint,
             repository: &self.path,
             credentials: &credentials,

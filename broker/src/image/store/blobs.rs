@@ -14,6 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::super::{Digest, ImageError};
 use super::fetch::Fetching;
 use super::hold::{Hold, Holds};
+use crate::store::Lock;
 
 /// What nobody has a name for is kept so long: for the pull that broke off to be
 /// made again.
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) holds: Holds,
     pub(super) fetching: Mutex<HashMap<Digest, std::sync::Weak<Fetching>>>,
     imports: AtomicU64,
+    _lock: Lock,
 }
 
 /// A file of the store that is no image's by its name alone.
@@ -47,11 +49,14 @@ impl Blobs {
     /// Opens the directory, or makes it; imports of an earlier broker go. Blocking.
     pub(super) fn open(dir: PathBuf) -> Result<Self, ImageError> {
         let holds = Holds::default();
-        let inner = Inner { dir, holds, fetching: Mutex::default(), imports: AtomicU64::new(0) };
+        make(&dir)?;
+        // Before anything in it is touched: it may be another broker's.
+        let lock = Lock::take(&dir)?;
+        let (fetching, imports) = (Mutex::default(), AtomicU64::new(0));
+        let inner = Inner { dir, holds, fetching, imports, _lock: lock };
         let blobs = Self { inner: Arc::new(inner) };
         for dir in [blobs.whole_dir(), blobs.partial_dir()] {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
-            made.map_err(ImageError::io("making", &dir))?;
+            make(&dir)?;
         }
         for found in blobs.on_disk()?.into_iter().filter(|found| found.digest.is_none()) {
             fs::remove_file(&found.path).map_err(ImageError::io("removing", &found.path))?;
@@ -161,6 +166,11 @@ impl OnDisk {
     pub(super) fn is_fresh(&self) -> bool {
         self.changed.elapsed().is_ok_and(|age| age < ORPHAN_AGE)
     }
+}
+
+fn make(dir: &Path) -> Result<(), ImageError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(ImageError::io("making", dir))
 }
 
 /// A blob that has its place.

@@ -138,9 +138,10 @@ impl Download {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_transient() => error,
                 Err(error) => {
-                    let is_lie = matches!(error, ImageError::Lied { .. });
-                    if is_lie || *self.have.borrow() == 0 {
-                        // What came of a lie is no beginning of anything.
+                    // What came of a lie is no beginning of anything, and a disk
+                    // that is full has better uses.
+                    let is_none = matches!(error, ImageError::Lied { .. } | ImageError::Io { .. });
+                    if is_none || *self.have.borrow() == 0 {
                         let _ =
                             tokio::fs::remove_file(self.blobs.partial(&self.wanted.digest)).await;
                     }

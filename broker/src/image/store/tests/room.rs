@@ -1,8 +1,9 @@
 //! Room, and what makes it.
 
-use super::super::super::{Digest, ImageError};
-use super::super::PullPolicy;
+use super::super::super::{Digest, ImageError, Registries};
+use super::super::{Images, PullPolicy};
 use super::{PLENTY, Rig, noise};
+use crate::store::Store;
 
 #[tokio::test]
 async fn the_longest_unused_image_makes_room_and_what_is_in_use_stays() {
@@ -68,4 +69,34 @@ async fn a_blob_that_went_missing_is_fetched_again() {
     assert!(matches!(never, ImageError::Absent { .. }));
     let layout = rig.get(":v1", PullPolicy::Missing).await.unwrap();
     layout.blob(&layout.layers[0]).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_image_store_has_one_broker() {
+    let rig = Rig::new(PLENTY).await;
+    let dir = rig.dir.path().join("images");
+    let (rows, registries) = (Store::in_memory().unwrap(), Registries::new(Default::default()));
+    let second = Images::open(dir, rows, registries.unwrap(), PLENTY).unwrap_err();
+    assert!(matches!(second, ImageError::Store(_)), "{second}");
+}
+
+#[tokio::test]
+async fn what_a_pull_left_is_kept_for_a_day() {
+    use std::time::{Duration, SystemTime};
+    let rig = Rig::new(PLENTY).await;
+    let images = rig.dir.path().join("images");
+    let [old, new, orphan] = [b"old", b"new", b"gon"].map(|name| Digest::of(name).hex().to_owned());
+    for path in
+        [format!("partial/{old}"), format!("partial/{new}"), format!("blobs/sha256/{orphan}")]
+    {
+        std::fs::write(images.join(&path), "some").unwrap();
+        if !path.ends_with(&new) {
+            let file = std::fs::File::options().write(true).open(images.join(&path)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(25 * 3600)).unwrap();
+        }
+    }
+    rig.images.tidy().await.unwrap();
+    assert_eq!((rig.files("partial"), rig.files("blobs/sha256")), (vec![new], vec![]));
+    assert_eq!(rig.images.prune(false, None).await.unwrap().bytes, 4);
+    rig.leaves_nothing();
 }
