@@ -1,6 +1,7 @@
 //! The store against a registry that can lie.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -52,6 +53,16 @@ impl Rig {
 
     async fn refused(&self, what: &str) -> String {
         self.pull(what).await.unwrap_err().to_string()
+    }
+
+    /// Looks until it is so.
+    async fn until(&self, is_so: impl Fn() -> bool) {
+        let looking = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), looking).await.unwrap();
     }
 
     /// File names below one of the store's directories.
@@ -196,12 +207,8 @@ async fn a_pull_whose_caller_went_away_hands_its_turn_on() {
     let first = rig.clone();
     let first = tokio::spawn(async move { first.pull(":v1").await });
     let partial = rig.dir.path().join("images/partial").join(Digest::of(&layer).hex());
-    let arrived = async {
-        while std::fs::metadata(&partial).map_or(0, |meta| meta.len()) < 512 << 10 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), arrived).await.unwrap();
+    let is_there = || std::fs::metadata(&partial).is_ok_and(|meta| meta.len() >= 512 << 10);
+    rig.until(is_there).await;
     rig.liar.says(&path, Reply::new(layer.clone()));
     let second = rig.clone();
     let second = tokio::spawn(async move { second.pull(":v1").await.map(drop) });

@@ -1,5 +1,8 @@
 //! Room, and what makes it.
 
+use std::sync::Arc;
+
+use super::super::super::liar::Reply;
 use super::super::super::{Digest, ImageError, Registries};
 use super::super::{Images, PullPolicy};
 use super::{PLENTY, Rig, noise};
@@ -99,4 +102,36 @@ async fn what_a_pull_left_is_kept_for_a_day() {
     assert_eq!((rig.files("partial"), rig.files("blobs/sha256")), (vec![new], vec![]));
     assert_eq!(rig.images.prune(false, None).await.unwrap().bytes, 4);
     rig.leaves_nothing();
+}
+
+#[tokio::test]
+async fn an_image_that_is_removed_while_it_is_used_stays_until_it_is_not() {
+    let rig = Rig::new(PLENTY).await;
+    rig.liar.image("v1", &[&noise(11, 50_000)]);
+    let in_use = rig.pull(":v1").await.unwrap();
+    let freed = rig.images.remove(&format!("{}/a:v1", rig.liar.host)).await.unwrap();
+    let pruned = rig.images.prune(true, Some(0)).await.unwrap();
+    assert_eq!((freed, pruned.bytes), (0, 0), "what is in use was deleted");
+    in_use.blob(&in_use.layers[0]).await.unwrap();
+    drop(in_use);
+    assert!(rig.images.prune(false, None).await.unwrap().bytes > 50_000);
+}
+
+#[tokio::test]
+async fn a_pull_under_way_is_not_pruned() {
+    let rig = Arc::new(Rig::new(PLENTY).await);
+    let (first, second) = (noise(12, 100_000), noise(13, 2 << 20));
+    rig.liar.image("v1", &[&first, &second]);
+    let path = format!("/v2/a/blobs/{}", Digest::of(&second));
+    let half = Reply { length: Some(2 << 20), stalls: true, ..Reply::new(&second[..1 << 20]) };
+    rig.liar.says(&path, half);
+    let other = rig.clone();
+    let pulling = tokio::spawn(async move { other.pull(":v1").await.map(drop) });
+    let images = rig.dir.path().join("images");
+    let whole = images.join("blobs/sha256").join(Digest::of(&first).hex());
+    let partial = images.join("partial").join(Digest::of(&second).hex());
+    rig.until(|| whole.exists() && partial.exists()).await;
+    assert_eq!(rig.images.prune(true, None).await.unwrap(), Default::default());
+    assert!(whole.exists() && partial.exists(), "what a pull needs was pruned");
+    pulling.abort();
 }
