@@ -49,8 +49,9 @@ impl Pulling {
 
 impl Drop for Pulling {
     fn drop(&mut self) {
-        // It fails when the terminal is gone, and nobody looks then.
-        let _ = self.all.clear();
+        for bar in &self.bars {
+            bar.finish_and_clear();
+        }
     }
 }
 
@@ -59,16 +60,19 @@ impl Drop for Pulling {
 pub(crate) struct Making {
     bar: ProgressBar,
     image: String,
+    /// One screen for all bars: two that draw by themselves overwrite each other.
+    all: MultiProgress,
     pulling: Option<Pulling>,
 }
 
 impl Making {
     pub(crate) fn new(image: Option<&str>) -> Self {
         // Hidden by indicatif itself where stderr is no terminal.
-        let bar = ProgressBar::new_spinner();
+        let all = MultiProgress::new();
+        let bar = all.add(ProgressBar::new_spinner());
         bar.set_message("starting a sandbox");
         bar.enable_steady_tick(TICK);
-        Self { bar, image: image.unwrap_or("image").to_owned(), pulling: None }
+        Self { bar, image: image.unwrap_or("image").to_owned(), all, pulling: None }
     }
 
     pub(crate) fn show(&mut self, step: &Progress) {
@@ -78,7 +82,8 @@ impl Making {
         match step.stage.as_str() {
             "pulling" => {
                 self.bar.set_message(format!("pulling {}", self.image));
-                self.pulling.get_or_insert_default().show(step);
+                let screen = || Pulling { all: self.all.clone(), bars: Vec::new() };
+                self.pulling.get_or_insert_with(screen).show(step);
             }
             "booting" => self.bar.set_message("booting"),
             "image" => {
