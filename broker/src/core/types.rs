@@ -46,7 +46,7 @@ impl DriverKind {
 #[derive(Debug, Clone, Default)]
 pub struct CreateSession {
     /// A name below the images' directory; a registry's reference (`debian:12`,
-    /// `ghcr.io/o/i@sha256:…`, `docker://debian`: whatever has a `/`, `:` or `@`);
+    /// `registry.example/o/i@sha256:…`, `docker://debian`: whatever has a `/`, `:` or `@`);
     /// `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`.
     /// None: the broker's default image. With `attach`, None: what is there stays.
     pub image: Option<String>,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! debian                             a directory below the images' directory
-//! debian:12   ghcr.io/o/i@sha256:…   a registry: whatever has a `/`, `:` or `@`
+//! debian:12   registry.example/o/i@sha256:…   a registry: whatever has a `/`, `:` or `@`
 //! docker://debian                    a registry, also where the name is bare
 //! oci:DIR[:TAG]                      an OCI layout, used where it lies
 //! oci-archive:FILE[:TAG]             a tar of one
@@ -189,7 +189,7 @@ mod tests {
             ("docker://debian", "docker.io/library/debian:latest"),
             ("user/tool", "docker.io/user/tool:latest"),
             ("127.0.0.1:5000/a/b", "127.0.0.1:5000/a/b:latest"),
-            ("ghcr.io/a/b:v1", "ghcr.io/a/b:v1"),
+            ("registry.example/a/b:v1", "registry.example/a/b:v1"),
             (&format!("a.example/b@{digest}"), &format!("a.example/b@{digest}")),
         ] {
             assert_eq!(parse(given).unwrap().name().as_deref(), Some(whole), "{given}");

@@ -131,7 +131,7 @@ mod tests {
         let endpoints = of("docker.io", &mirrors);
         assert_eq!(endpoints[0].url("a", "x").unwrap().as_str(), "http://10.0.0.1:5000/hub/v2/a/x");
         assert_eq!((endpoints[0].name.as_str(), endpoints.len()), ("10.0.0.1:5000", 2));
-        assert_eq!(of("ghcr.io", &mirrors).len(), 1);
+        assert_eq!(of("registry.example", &mirrors).len(), 1);
         for bad in ["10.0.0.1:5000", "ftp://x", "https://u:p@x", "https://x?y", ""] {
             assert!(check_mirrors(&[("a".to_owned(), bad.to_owned())]).is_err(), "{bad}");
         }
