@@ -1,12 +1,13 @@
 //! The daemon's settings: a file in TOML, and flags that win over it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use postern_broker::core::{Broker, BrokerBuilder, DriverChoice};
+use postern_broker::core::{Broker, BrokerBuilder, DriverChoice, RegistryOptions};
 use serde::Deserialize;
 
-use crate::args::{Driver, OnShutdown, Serve};
+use crate::args::{Driver, OnShutdown, Serve, values};
 use crate::error::Error;
 
 /// Everything is optional; what is not known is refused, since a misspelt
@@ -22,6 +23,15 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) allow_anonymous: bool,
     pub(crate) on_shutdown: Option<OnShutdown>,
+    /// Where pulled images are kept; default: in the data directory.
+    pub(crate) image_store: Option<PathBuf>,
+    /// At most so much of them: `10g`.
+    pub(crate) image_store_size: Option<String>,
+    /// By a registry's name, the URL of a mirror: `"docker.io" = "http://10.0.0.1:5000"`.
+    #[serde(default)]
+    pub(crate) mirrors: BTreeMap<String, String>,
+    /// Docker's `config.json`; default: where docker has it.
+    pub(crate) docker_config: Option<PathBuf>,
     /// `postern-agent`.
     pub(crate) agent: Option<PathBuf>,
     /// `vmlinuz`.
@@ -65,6 +75,18 @@ impl Config {
         if let Some(image) = &self.default_image {
             builder = builder.default_image(image);
         }
+        if let Some(dir) = &self.image_store {
+            builder = builder.image_store(dir);
+        }
+        if let Some(size) = &self.image_store_size {
+            let bytes =
+                values::bytes(size).map_err(|e| Error::usage(format!("image_store_size: {e}")))?;
+            builder = builder.image_store_bytes(bytes);
+        }
+        builder = builder.registries(RegistryOptions {
+            mirrors: self.mirrors.clone().into_iter().collect(),
+            docker_config: self.docker_config.clone(),
+        });
         if let Some(path) = &self.agent {
             builder = builder.agent(path);
         }
@@ -128,6 +150,8 @@ mod tests {
         assert!(load("driver = \"kvm\"", Serve::default()).unwrap().builder().is_err());
         let wrong = load("on_shutdown = \"stay\"", Serve::default()).unwrap_err().to_string();
         assert!(wrong.contains("on_shutdown"), "{wrong}");
+        let wrong = load("image_store_size = \"much\"", Serve::default()).unwrap();
+        assert!(wrong.builder().unwrap_err().to_string().contains("image_store_size"));
         let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };
         assert!(Config::load(missing).is_err());
     }

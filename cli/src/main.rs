@@ -59,6 +59,7 @@ async fn dispatch(command: Command) -> Result<u8, Error> {
         Command::Shell(args) => commands::shell::run(args).await,
         Command::Attach(args) => commands::attach::run(args).await,
         Command::Sessions(args) => commands::sessions::run(args).await,
+        Command::Images(args) => commands::images::run(args).await,
         Command::Ps(args) => commands::ps::run(args).await,
         Command::Logs(args) => commands::logs::run(args).await,
         Command::Kill(args) => commands::kill::run(args).await,

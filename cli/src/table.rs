@@ -55,6 +55,24 @@ pub(crate) fn duration(ms: u64) -> String {
     }
 }
 
+/// Bytes as people read them.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = (bytes, 0);
+    let mut unit = None;
+    for next in UNITS {
+        if scaled.0 < 1024 {
+            break;
+        }
+        scaled = (scaled.0 / 1024, scaled.0 % 1024 * 10 / 1024);
+        unit = Some(next);
+    }
+    match unit {
+        None => format!("{bytes} B"),
+        Some(unit) => format!("{}.{} {unit}", scaled.0, scaled.1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +86,10 @@ mod tests {
         let text = render(&["ID", "WHAT"], &rows);
         assert_eq!(text, "ID    WHAT\na     x\u{fffd}[2J\nlong  y\n");
         assert_eq!(shorten("abcdef", 4), "abc…");
+        assert_eq!(
+            (size(1023), size(1536), size(5 << 30)),
+            ("1023 B".into(), "1.5 KiB".into(), "5.0 GiB".into())
+        );
         assert_eq!(duration(61_500), "1 min 1 s");
     }
 }

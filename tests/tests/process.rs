@@ -8,6 +8,10 @@ mod scenarios;
 both_rigs!(process);
 
 scenarios! { process, in process_only,
+    archives:
+        archives_of_docker_and_of_oci_run,
+        an_archive_of_an_old_docker_runs_and_is_read_again_when_it_changes,
+        an_archive_that_is_not_what_it_says_makes_no_session;
     cli:
         run_gives_output_and_code_of_the_command,
         run_does_not_wait_for_a_grandchild,
@@ -27,6 +31,16 @@ scenarios! { process, in process_only,
         silence_is_no_exit_and_stalls_nobody_else,
         a_link_that_always_breaks_costs_no_spinning,
         an_agent_that_is_not_there_is_an_error_with_a_deadline;
+    registry:
+        an_image_runs_by_tag_by_digest_and_by_an_index_of_platforms,
+        a_pull_policy_says_when_the_registry_is_asked,
+        a_wrong_password_is_refused_and_the_right_one_lets_in,
+        a_mirror_stands_in_for_its_registry,
+        a_registry_killed_in_mid_blob_is_resumed,
+        a_broker_killed_in_mid_pull_goes_on_where_it_was,
+        a_full_disk_ends_the_pull_and_the_next_one_works,
+        a_pull_tells_how_far_each_layer_is,
+        images_on_the_command_line;
     resume:
         a_sandbox_leaves_the_hosts_clock_alone;
     lost:

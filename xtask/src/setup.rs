@@ -60,6 +60,16 @@ const PACKAGES: &[Package] = &[
         probe: Program("strace"),
         needed_for: "tests of what runs between clone and exec",
     },
+    Package {
+        name: "docker-registry",
+        probe: Program("docker-registry"),
+        needed_for: "tests that pull images from a real registry",
+    },
+    Package {
+        name: "skopeo",
+        probe: Program("skopeo"),
+        needed_for: "filling that registry, and archives as docker writes them",
+    },
     Package { name: "tmux", probe: Program("tmux"), needed_for: "tests with a real terminal" },
     Package {
         name: "file",

@@ -73,6 +73,9 @@ pub fn router(broker: Broker, access: Access) -> Router {
             "/v1/sessions/{id}/files/{*path}",
             get(v1::get_file::handle).put(v1::put_file::handle),
         )
+        .route("/v1/images", post(v1::pull_image::handle).get(v1::list_images::handle))
+        .route("/v1/images/prune", post(v1::prune_images::handle))
+        .route("/v1/images/{*image}", get(v1::get_image::handle).delete(v1::delete_image::handle))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(broker);

@@ -17,7 +17,7 @@ use super::{
 use crate::driver::{
     Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxSpec,
 };
-use crate::image::{Layout, Reference};
+use crate::image::{Images, Layout};
 use crate::store::Store;
 
 /// How many ended sessions stay listed, so that a client can read why one is gone.
@@ -36,13 +36,14 @@ const OUTSIDE_ROOT_MB: u32 = 256;
 /// The broker; cheap to clone, all clones are one.
 #[derive(Debug, Clone)]
 pub struct Broker {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) data_dir: PathBuf,
     pub(super) images_dir: PathBuf,
+    pub(super) images: Images,
     pub(super) default_image: String,
     pub(super) driver: DriverChoice,
     pub(super) limits: Limits,
@@ -103,6 +104,10 @@ impl Broker {
         note(inner.store.forget(forgotten).await);
         let broker = Self { inner: Arc::new(inner) };
         tokio::spawn(resume::after_sleep(Arc::downgrade(&broker.inner)));
+        // What it cannot delete now costs room only.
+        if let Err(error) = broker.inner.images.tidy().await {
+            tracing::warn!(%error, "the image store was not tidied");
+        }
         Ok(broker)
     }
 
@@ -113,7 +118,7 @@ impl Broker {
         request: CreateSession,
         progress: Option<ProgressSender>,
     ) -> Result<Session> {
-        let image = self.open_image(&request).await?;
+        let image = self.open_image(&request, progress.as_ref()).await?;
         let (kind, driver) = self.driver(&request);
         let (session, forgotten) = self.admit(&request, kind)?;
         let settings = session.settings();
@@ -242,15 +247,18 @@ impl Broker {
         self.inner.sessions_now()
     }
 
-    /// Read before anything is started: a bad name costs no boot.
-    async fn open_image(&self, request: &CreateSession) -> Result<Option<Layout>> {
+    /// There before anything is started: a bad name costs no boot.
+    async fn open_image(
+        &self,
+        request: &CreateSession,
+        progress: Option<&ProgressSender>,
+    ) -> Result<Option<Layout>> {
         let name = match (&request.image, &request.attach) {
             (Some(name), _) => name,
             (None, Some(_)) => return Ok(None),
             (None, None) => &self.inner.default_image,
         };
-        let reference = Reference::parse(name, &self.inner.images_dir)?;
-        Ok(Some(Layout::open(&reference).await?))
+        self.ensure_image(name, request.pull_policy, progress).await.map(Some)
     }
 
     fn driver(&self, request: &CreateSession) -> (DriverKind, Arc<dyn Driver>) {

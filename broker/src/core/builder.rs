@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use postern_proto::Code;
 
 use super::broker::{Inner, Sessions, drivers};
-use super::{Broker, DriverChoice, Error, Limits, Result};
+use super::{Broker, DriverChoice, Error, Limits, RegistryOptions, Result};
 use crate::driver::{Files, Wanted};
+use crate::image::{Images, Registries};
 use crate::store::Store;
 
 /// sockaddr_un holds 108 bytes with the final zero.
@@ -17,12 +18,18 @@ const MAX_SOCKET_PATH: usize = 107;
 /// What is put below the data directory: `sessions/`, an id, a socket's name.
 const BELOW_DATA_DIR: usize = "/sessions/".len() + 31 + "/vm.vsock_1001".len();
 
+/// Room for some dozens of images as people use them.
+const DEFAULT_IMAGE_STORE_BYTES: u64 = 16 << 30;
+
 /// How a broker is to be; everything has a default.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerBuilder {
     data_dir: Option<PathBuf>,
     images_dir: Option<PathBuf>,
     default_image: Option<String>,
+    image_store: Option<PathBuf>,
+    image_store_bytes: Option<u64>,
+    registries: RegistryOptions,
     driver: DriverChoice,
     wanted: Wanted,
     limits: Limits,
@@ -51,6 +58,29 @@ impl BrokerBuilder {
     #[must_use]
     pub fn default_image(mut self, image: impl Into<String>) -> Self {
         self.default_image = Some(image.into());
+        self
+    }
+
+    /// Where images of registries and archives are kept, by no other broker;
+    /// default: `images` in the data directory.
+    #[must_use]
+    pub fn image_store(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.image_store = Some(dir.into());
+        self
+    }
+
+    /// The most bytes of them; images that were not used for the longest time
+    /// make room. Default: 16 GiB.
+    #[must_use]
+    pub fn image_store_bytes(mut self, bytes: u64) -> Self {
+        self.image_store_bytes = Some(bytes);
+        self
+    }
+
+    /// Mirrors and logins.
+    #[must_use]
+    pub fn registries(mut self, options: RegistryOptions) -> Self {
+        self.registries = options;
         self
     }
 
@@ -104,13 +134,18 @@ impl BrokerBuilder {
     /// needs is looked for when a session asks for it.
     pub async fn build(self) -> Result<Broker> {
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
-        let no_store = self.no_store;
+        let (no_store, images) = (self.no_store, self.image_store);
+        let max_bytes = self.image_store_bytes.unwrap_or(DEFAULT_IMAGE_STORE_BYTES);
+        let registries =
+            Registries::new(self.registries).map_err(|text| Error::invalid("registries", text))?;
         let prepared = tokio::task::spawn_blocking(move || {
             let dir = prepare(&data_dir)?;
-            let store = if no_store { Store::in_memory() } else { Store::open(&dir) };
-            Ok::<_, Error>((dir, store?))
+            let store = if no_store { Store::in_memory() } else { Store::open(&dir) }?;
+            let images = images.unwrap_or_else(|| dir.join("images"));
+            let images = Images::open(images, store.clone(), registries, max_bytes)?;
+            Ok::<_, Error>((dir, store, images))
         });
-        let (data_dir, store) = prepared.await.map_err(|e| {
+        let (data_dir, store, images) = prepared.await.map_err(|e| {
             Error::new(Code::Internal, "the data directory could not be prepared").with_source(e)
         })??;
         let files = Files::new(self.wanted);
@@ -119,6 +154,7 @@ impl BrokerBuilder {
         let inner = Inner {
             data_dir,
             images_dir: images_dir.unwrap_or_else(|| "/usr/lib/postern/images".into()),
+            images,
             default_image: self.default_image.unwrap_or_else(|| "debian".to_owned()),
             driver: self.driver,
             limits: self.limits,

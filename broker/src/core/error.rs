@@ -151,27 +151,54 @@ impl From<StoreError> for Error {
 
 impl From<ImageError> for Error {
     fn from(e: ImageError) -> Self {
-        let at_fault = |code, e: ImageError| Self {
-            field: Some("image".to_owned()),
-            ..Self::new(code, e.to_string())
-        };
-        match e {
-            ImageError::BadReference { .. } => at_fault(Code::InvalidArgument, e),
+        let code = match &e {
+            ImageError::BadReference { .. }
+            | ImageError::Malformed { .. }
+            | ImageError::Lied { .. } => Code::InvalidArgument,
             ImageError::NotFound { .. } => {
-                let mut error = at_fault(Code::NotFound, e);
-                error.message.push_str("; `make dist` makes the sample images");
-                error
+                let hint = "`make dist` makes the sample images, and docker://NAME is Docker Hub's";
+                let message = format!("{e}; {hint}");
+                return Self { field: image_field(), ..Self::new(Code::NotFound, message) };
             }
-            ImageError::Malformed { .. } => at_fault(Code::InvalidArgument, e),
-            ImageError::Io { .. } => at_fault(Code::NotFound, e),
+            ImageError::Absent { .. }
+            | ImageError::NotStored { .. }
+            | ImageError::NotInRegistry { .. } => Code::NotFound,
+            ImageError::Denied { .. } => Code::PermissionDenied,
+            ImageError::Unreachable { .. } | ImageError::BrokenOff => Code::Unavailable,
+            ImageError::Credentials { .. } => Code::FailedPrecondition,
+            ImageError::Full { .. } => Code::ResourceExhausted,
+            ImageError::Late { .. } => Code::DeadlineExceeded,
+            ImageError::Io { source, .. } if is_full(source) => {
+                let message = "the disk of the image store is full";
+                return Self::new(Code::ResourceExhausted, message).with_source(e);
+            }
+            ImageError::Io { .. } => Code::NotFound,
+            ImageError::Guest(_) | ImageError::Store(_) => return Self::by_cause(e),
+        };
+        let error = Self { field: image_field(), ..Self::new(code, e.to_string()) };
+        error.with_source(e)
+    }
+}
+
+fn image_field() -> Option<String> {
+    Some("image".to_owned())
+}
+
+fn is_full(e: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(e.kind(), StorageFull | QuotaExceeded)
+}
+
+impl Error {
+    /// An image's error that is another part's.
+    fn by_cause(e: ImageError) -> Self {
+        match e {
             ImageError::Guest(GuestError::Agent(answer)) => answer.into(),
-            ImageError::Guest(ref cause) => {
-                let code = if matches!(cause, GuestError::Deadline { .. }) {
-                    Code::DeadlineExceeded
-                } else {
-                    Code::Unavailable
-                };
-                Self::new(code, "the image could not be sent to the guest").with_source(e)
+            ImageError::Store(cause) => cause.into(),
+            other => {
+                let late = matches!(other, ImageError::Guest(GuestError::Deadline { .. }));
+                let code = if late { Code::DeadlineExceeded } else { Code::Unavailable };
+                Self::new(code, "the image could not be sent to the guest").with_source(other)
             }
         }
     }

@@ -19,6 +19,7 @@ mod exec;
 mod files;
 mod follow;
 mod id;
+mod images;
 mod issued;
 mod keys;
 mod lifecycle;
@@ -31,7 +32,9 @@ mod stdin_flow;
 mod types;
 
 pub use crate::guest::FollowItem;
-pub use crate::image::{Progress, ProgressSender};
+pub use crate::image::{
+    LayerProgress, Progress, ProgressSender, Pruned, PullPolicy, RegistryOptions,
+};
 pub use crate::transport::AttachTarget;
 pub use broker::Broker;
 pub use builder::BrokerBuilder;
@@ -40,6 +43,7 @@ pub use error::{Error, Result};
 pub use exec::{ExecRequest, Finished, ProcessSetup, Program, Started};
 pub use files::{FileReader, FileWriter};
 pub use follow::{FollowOptions, Follower};
+pub use images::{ImageDetail, ImageInfo, ImageLayer, StoreUse};
 pub use session::Session;
 pub use stdin::{StdinFeed, StdinWatch};
 pub use types::{

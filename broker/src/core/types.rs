@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use postern_proto::OutputStream;
 
+use crate::image::PullPolicy;
 use crate::transport::AttachTarget;
 
 /// How sessions come to be when a request does not say.
@@ -44,9 +45,13 @@ impl DriverKind {
 /// A session to make. `Default` gives the broker's defaults.
 #[derive(Debug, Clone, Default)]
 pub struct CreateSession {
-    /// A name below the images' directory, or `oci:DIR[:tag]`; None: the
-    /// broker's default image. With `attach`, None: what is there stays.
+    /// A name below the images' directory; a registry's reference (`debian:12`,
+    /// `registry.example/o/i@sha256:…`, `docker://debian`: whatever has a `/`, `:` or `@`);
+    /// `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:NAME]`.
+    /// None: the broker's default image. With `attach`, None: what is there stays.
     pub image: Option<String>,
+    /// For images of registries and archives.
+    pub pull_policy: PullPolicy,
     /// None: the broker's default.
     pub driver: Option<DriverChoice>,
     /// Over the image's environment, below a command's own.
@@ -194,6 +199,9 @@ pub struct Limits {
     /// From the start of a sandbox to the agent's first answer. TCG without a
     /// second core takes 2 to 6 s; a host under load several times that.
     pub boot_deadline: Duration,
+    /// For an image to come from its registry. What has arrived by then is kept
+    /// for the next try.
+    pub pull_deadline: Duration,
     /// For sending and unpacking an image: Debian takes some 10 s under TCG.
     pub image_deadline: Duration,
 }
@@ -207,6 +215,7 @@ impl Default for Limits {
             reserve_memory_mb: 512,
             default_ttl: None,
             boot_deadline: Duration::from_secs(60),
+            pull_deadline: Duration::from_secs(30 * 60),
             image_deadline: Duration::from_secs(300),
         }
     }

@@ -8,20 +8,20 @@ use nix::fcntl::OFlag;
 use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, Os};
 use postern_proto::{EnvVar, ImageConfig, Layer};
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncReadExt;
 
-use super::{ImageError, Reference};
+use super::reference::LayoutPlace;
+use super::{Digest, Hold, ImageError};
 
 /// The longest index, manifest or config. Real ones are some KiB; registries
 /// refuse manifests above 4 MiB.
-const MAX_DOCUMENT: u64 = 4 << 20;
+pub(super) const MAX_DOCUMENT: u64 = 4 << 20;
 
 /// The most layers. Docker's own limit is 127; builders without one stay far below this.
-const MAX_LAYERS: usize = 512;
+pub(super) const MAX_LAYERS: usize = 512;
 
 /// How deep an index may lie in an index: one level is what tools make.
-const MAX_NESTING: usize = 2;
+pub(super) const MAX_NESTING: usize = 2;
 
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -31,22 +31,43 @@ pub(crate) struct Layout {
     dir: PathBuf,
     pub(crate) layers: Vec<Layer>,
     pub(crate) config: ImageConfig,
+    /// Keeps the blobs in the store while somebody has the layout.
+    hold: Option<Hold>,
 }
 
 impl Layout {
-    pub(crate) async fn open(reference: &Reference) -> Result<Self, ImageError> {
-        let dir = reference.dir.clone();
+    pub(crate) async fn open(place: &LayoutPlace) -> Result<Self, ImageError> {
+        let dir = place.dir.clone();
         let path = dir.join("index.json");
         let index: ImageIndex = parse(&path, &read_capped(&path, None).await?)?;
-        let manifest = pick_manifest(&dir, index, reference.tag.as_deref()).await?;
+        let manifest = pick_manifest(&dir, index, place.tag.as_deref()).await?;
+        Self::of_manifest(dir, &manifest).await
+    }
+
+    /// An image whose manifest is a blob of the store at `dir`.
+    pub(super) async fn stored(dir: PathBuf, manifest: &Digest) -> Result<Self, ImageError> {
+        let (path, digest) = (blob_path(&dir, manifest.as_str())?, manifest.as_str());
+        let bytes = read_capped(&path, None).await?;
+        check_digest(&path, &bytes, digest)?;
+        let manifest: ImageManifest = parse(&path, &bytes)?;
+        Self::of_manifest(dir, &manifest).await
+    }
+
+    /// Nothing of it is pruned while the layout is there.
+    pub(super) fn holding(mut self, hold: Hold) -> Self {
+        self.hold = Some(hold);
+        self
+    }
+
+    async fn of_manifest(dir: PathBuf, manifest: &ImageManifest) -> Result<Self, ImageError> {
         let config: ImageConfiguration = document(&dir, manifest.config()).await?;
         if *config.os() != Os::Linux || *config.architecture() != Arch::default() {
             let what =
                 format!("is for {}/{}, not for this machine", config.os(), config.architecture());
             return Err(ImageError::malformed(&dir, what));
         }
-        let layers = layers(&dir, &manifest, config.rootfs().diff_ids())?;
-        Ok(Self { dir, layers, config: defaults(&config) })
+        let layers = layers(&dir, manifest, config.rootfs().diff_ids())?;
+        Ok(Self { dir, layers, config: defaults(&config), hold: None })
     }
 
     /// Bytes of all layers.
@@ -85,7 +106,11 @@ async fn pick_manifest(
     Err(ImageError::malformed(dir, "nests an index in an index in an index"))
 }
 
-fn by_tag(dir: &Path, all: &[Descriptor], tag: Option<&str>) -> Result<Descriptor, ImageError> {
+pub(super) fn by_tag(
+    dir: &Path,
+    all: &[Descriptor],
+    tag: Option<&str>,
+) -> Result<Descriptor, ImageError> {
     let named = |name: &str| {
         all.iter().find(|d| {
             d.annotations().as_ref().and_then(|a| a.get(REF_NAME)).is_some_and(|n| n == name)
@@ -104,7 +129,7 @@ fn by_tag(dir: &Path, all: &[Descriptor], tag: Option<&str>) -> Result<Descripto
     Ok(found.clone())
 }
 
-fn for_this_machine(dir: &Path, all: &[Descriptor]) -> Result<Descriptor, ImageError> {
+pub(super) fn for_this_machine(dir: &Path, all: &[Descriptor]) -> Result<Descriptor, ImageError> {
     let fits = |d: &&Descriptor| {
         d.platform()
             .as_ref()
@@ -154,32 +179,39 @@ async fn document<T: DeserializeOwned>(dir: &Path, of: &Descriptor) -> Result<T,
     let digest = of.digest().to_string();
     let path = blob_path(dir, &digest)?;
     let bytes = read_capped(&path, Some(of.size())).await?;
-    let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
-    if found != digest {
-        return Err(ImageError::malformed(path, format!("has the digest {found}")));
-    }
-    let document: serde_json::Value = parse(&path, &bytes)?;
-    // A document that can be read as both would mean different images to
-    // different tools (GHSA-5j5w-g665-5m35).
-    let both = document.get("manifests").is_some() && document.get("layers").is_some();
-    let claimed = document.get("mediaType").and_then(|m| m.as_str());
-    if both || claimed.is_some_and(|claimed| claimed != of.media_type().as_ref()) {
-        return Err(ImageError::malformed(path, "is not of the kind that it is named as"));
-    }
+    check_digest(&path, &bytes, &digest)?;
+    check_kind(&path, &bytes, of.media_type().as_ref())?;
     parse(&path, &bytes)
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, ImageError> {
+fn check_digest(path: &Path, bytes: &[u8], digest: &str) -> Result<(), ImageError> {
+    let found = Digest::of(bytes);
+    if found.as_str() != digest {
+        return Err(ImageError::malformed(path, format!("has the digest {found}")));
+    }
+    Ok(())
+}
+
+/// A document that can be read as both would mean different images to different
+/// tools (GHSA-5j5w-g665-5m35).
+pub(super) fn check_kind(path: &Path, bytes: &[u8], kind: &str) -> Result<(), ImageError> {
+    let document: serde_json::Value = parse(path, bytes)?;
+    let both = document.get("manifests").is_some() && document.get("layers").is_some();
+    let claimed = document.get("mediaType").and_then(|m| m.as_str());
+    if both || claimed.is_some_and(|claimed| claimed != kind) {
+        return Err(ImageError::malformed(path, "is not of the kind that it is named as"));
+    }
+    Ok(())
+}
+
+pub(super) fn parse<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, ImageError> {
     serde_json::from_slice(bytes)
         .map_err(|e| ImageError::malformed(path, format!("is no document of an OCI layout: {e}")))
 }
 
 fn blob_path(dir: &Path, digest: &str) -> Result<PathBuf, ImageError> {
-    let hex = digest.strip_prefix("sha256:").filter(|hex| {
-        hex.len() == 64 && hex.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
-    });
-    match hex {
-        Some(hex) => Ok(dir.join("blobs/sha256").join(hex)),
+    match Digest::parse(digest) {
+        Some(digest) => Ok(dir.join("blobs/sha256").join(digest.hex())),
         None => Err(ImageError::malformed(
             dir,
             format!("names a blob by {digest:?}; only sha256 is known"),
@@ -216,15 +248,6 @@ async fn open_regular(path: &Path) -> Result<(tokio::fs::File, u64), ImageError>
     Ok((file, meta.len()))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,9 +265,9 @@ mod tests {
         }
 
         fn blob(&self, bytes: &[u8]) -> String {
-            let hex = hex(&Sha256::digest(bytes));
-            fs::write(self.dir.path().join("blobs/sha256").join(&hex), bytes).unwrap();
-            format!("sha256:{hex}")
+            let digest = Digest::of(bytes);
+            fs::write(self.dir.path().join("blobs/sha256").join(digest.hex()), bytes).unwrap();
+            digest.to_string()
         }
 
         fn image(&self, arch: &str, extra: &str) -> (String, usize) {
@@ -269,8 +292,8 @@ mod tests {
         }
 
         async fn open(&self, tag: &str) -> Result<Layout, ImageError> {
-            let given = format!("oci:{}{tag}", self.dir.path().display());
-            Layout::open(&Reference::parse(&given, Path::new("/nowhere"))?).await
+            let tag = (!tag.is_empty()).then(|| tag.to_owned());
+            Layout::open(&LayoutPlace { dir: self.dir.path().to_owned(), tag }).await
         }
     }
 
@@ -279,12 +302,12 @@ mod tests {
         let made = Made::new();
         let (digest, size) = made.image("amd64", "");
         made.index(&digest, size);
-        let layout = made.open(":v1").await.unwrap();
+        let layout = made.open("v1").await.unwrap();
         assert_eq!((layout.layers.len(), layout.total()), (1, 5));
         assert_eq!(layout.config.env, [EnvVar::new("A", "b=c")]);
         assert_eq!(layout.config.user, "user");
         layout.blob(&layout.layers[0]).await.unwrap();
-        assert!(made.open(":v2").await.unwrap_err().to_string().contains("v2"));
+        assert!(made.open("v2").await.unwrap_err().to_string().contains("v2"));
     }
 
     #[tokio::test]

@@ -1,9 +1,13 @@
-//! How far a session has come, as its making tells it.
+//! How far a session or a pull has come, as its making tells it.
 
-/// Where the making of a session stands. The latest state wins: a slow watcher
-/// misses steps, never the last one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use std::sync::Arc;
+
+/// Where the making of a session, or a pull, stands. The latest state wins: a
+/// slow watcher misses steps, never the last one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Progress {
+    /// The image is on its way into the store.
+    Pulling(Arc<[LayerProgress]>),
     /// The sandbox is being started.
     #[default]
     Booting,
@@ -18,6 +22,17 @@ pub enum Progress {
     Committing,
     /// Commands can be started.
     Ready,
+}
+
+/// One layer on its way into the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerProgress {
+    /// `sha256:…` of the blob.
+    pub digest: String,
+    /// Bytes that are in the store.
+    pub have: u64,
+    /// Bytes in all.
+    pub size: u64,
 }
 
 /// Takes progress; `tokio::sync::watch::channel(Progress::default())` makes one.

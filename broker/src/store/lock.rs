@@ -1,4 +1,4 @@
-//! One broker per data directory.
+//! One broker per data directory, and per image store.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -12,12 +12,12 @@ const FILE: &str = "lock";
 /// people. The kernel gives it back when the process dies, however it dies, and
 /// programs that were started do not inherit it (close-on-exec).
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _held: File,
 }
 
 impl Lock {
-    pub(super) fn take(dir: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(FILE);
         let io = |source| StoreError::Lock { path: path.clone(), source };
         let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);

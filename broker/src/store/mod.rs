@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DATA_DIR/lock         held while a broker runs: one broker per directory
-//! DATA_DIR/postern.db   sessions and how to reach their sandboxes, the epoch
+//! DATA_DIR/postern.db   sessions and how to reach their sandboxes, images, the epoch
 //! ```
 //!
 //! Commands, output and stdin are not in it: they live in the agents, which
@@ -15,6 +15,7 @@
 //! takes the sandboxes too.
 
 mod error;
+mod images;
 mod lock;
 mod schema;
 mod sessions;
@@ -26,9 +27,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 
 pub(crate) use error::StoreError;
+pub(crate) use images::ImageRow;
+pub(crate) use lock::Lock;
 pub(crate) use sessions::{NewSession, SessionRow};
-
-use lock::Lock;
 
 const FILE: &str = "postern.db";
 

@@ -9,7 +9,8 @@ use super::{Key, StoreError};
 
 /// Each entry leads from its index to the next version; `user_version` of the
 /// file says which have been run. An entry that was released is never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE broker (
         one   INTEGER PRIMARY KEY CHECK (one = 1),
         epoch INTEGER NOT NULL,
@@ -26,7 +27,19 @@ const MIGRATIONS: [&str; 1] = ["
         boot       TEXT,
         instances  TEXT NOT NULL DEFAULT '[]'
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE images (
+        name      TEXT PRIMARY KEY,
+        digest    TEXT NOT NULL,
+        manifest  TEXT NOT NULL,
+        blobs     TEXT NOT NULL,
+        stamp     TEXT,
+        pulled_us INTEGER NOT NULL,
+        used_us   INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// Brings the file to the newest version, or leaves it as it was.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -86,3 +86,32 @@ fn a_store_of_a_newer_postern_and_one_that_is_none_are_left_alone() {
     assert!(refused.to_string().contains("postern.db"), "{refused}");
     assert_eq!(std::fs::read(&file).unwrap(), [b'x'; 4096]);
 }
+
+#[tokio::test]
+async fn a_store_from_before_there_were_images_gets_a_place_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.add_session(session("a")).await.unwrap();
+    drop(store);
+    let old = Connection::open(dir.path().join(FILE)).unwrap();
+    old.execute_batch("DROP TABLE images; PRAGMA user_version = 1;").unwrap();
+    drop(old);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.sessions().await.unwrap().len(), 1);
+    let row = |name: &str, used_us| ImageRow {
+        name: name.to_owned(),
+        digest: "d".to_owned(),
+        manifest: "m".to_owned(),
+        blobs: "[]".to_owned(),
+        stamp: None,
+        pulled_us: 1,
+        used_us,
+    };
+    for (name, used_us) in [("x", 5), ("y", 4), ("z", 6), ("x", 3)] {
+        store.put_image(row(name, used_us)).await.unwrap();
+    }
+    store.touch_image("y", 9).await.unwrap();
+    assert!(store.remove_image("z").await.unwrap() && !store.remove_image("z").await.unwrap());
+    assert_eq!(store.images().await.unwrap(), [row("x", 3), row("y", 9)]);
+    assert_eq!(store.image("x").await.unwrap(), Some(row("x", 3)));
+}

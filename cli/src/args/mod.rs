@@ -2,16 +2,18 @@
 
 #![allow(rustdoc::broken_intra_doc_links, reason = "the comments are the help text")]
 
+mod images;
 mod options;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+pub(crate) use self::images::{Images, ImagesAction};
 pub(crate) use self::options::{
-    CommandOptions, DetachOptions, LimitOptions, ProcessOptions, SessionOptions,
+    CommandOptions, DetachOptions, LimitOptions, ProcessOptions, PullPolicy, SessionOptions,
 };
 #[cfg(test)]
 pub(crate) use self::values::Ulimit;
@@ -44,6 +46,8 @@ pub(crate) enum Command {
     Attach(Attach),
     /// List, make and end sessions
     Sessions(Sessions),
+    /// List, pull and remove images
+    Images(Images),
     /// List commands
     Ps(Ps),
     /// Print a command's output
@@ -127,7 +131,8 @@ pub(crate) struct Run {
     /// Keep the session (with a daemon only) and print its id on stderr
     #[arg(long)]
     pub(crate) keep: bool,
-    /// A name below the images' directory, or oci:DIR[:TAG]
+    /// A name below the images' directory, a registry's (debian:12, docker://debian), oci:DIR[:TAG],
+    /// oci-archive:FILE[:TAG] or docker-archive:FILE[:NAME]
     pub(crate) image: String,
     /// Program and arguments
     #[arg(required_unless_present = "login", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -154,7 +159,7 @@ pub(crate) struct Exec {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: postern shell --image debian --keep")]
 pub(crate) struct Shell {
-    /// Image of a new session: a name below the images' directory, or oci:DIR[:TAG]
+    /// Image of a new session, as `run` takes it
     #[arg(long, conflicts_with = "target")]
     pub(crate) image: Option<String>,
     /// Keep the session that was made for the shell
@@ -217,7 +222,7 @@ pub(crate) enum SessionsAction {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// A name below the images' directory, or oci:DIR[:TAG] [default: the broker's]
+        /// Image, as `run` takes it [default: the broker's]
         image: Option<String>,
     },
     /// End sessions

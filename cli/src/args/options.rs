@@ -1,5 +1,6 @@
 //! Flags that several subcommands have.
 
+use clap::ValueEnum;
 use clap::builder::ValueParser;
 
 use super::values::{self, Ulimit};
@@ -30,12 +31,33 @@ pub(crate) struct SessionOptions {
     /// Give it a user-mode network (the guest then reaches the host's loopback)
     #[arg(long)]
     pub(crate) network: bool,
+    /// When the image is pulled from its registry [default: missing]
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) pull: Option<PullPolicy>,
+}
+
+/// Whether what the broker has of an image will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PullPolicy {
+    Always,
+    Missing,
+    Never,
+}
+
+impl PullPolicy {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::Missing => "missing",
+            Self::Never => "never",
+        }
+    }
 }
 
 impl SessionOptions {
     /// Whether anything is asked for, which only a new session can be given.
     pub(crate) fn any(&self) -> bool {
-        let Self { driver, memory, cpus, ttl, root_size, hostname, network } = self;
+        let Self { driver, memory, cpus, ttl, root_size, hostname, network, pull } = self;
         driver.is_some()
             || memory.is_some()
             || cpus.is_some()
@@ -43,6 +65,7 @@ impl SessionOptions {
             || root_size.is_some()
             || hostname.is_some()
             || *network
+            || pull.is_some()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::Method;
 use hyper::header::ACCEPT;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::events::{Event, Events};
@@ -11,9 +12,9 @@ use super::types::{Command, Commands, Delivered, Progress, Session, Sessions, St
 use super::{Client, SHORT, empty, full, segment};
 use crate::error::Error;
 
-/// The broker has deadlines of its own for a boot and an image; this one is
-/// only for a broker that hangs.
-const MAKE_DEADLINE: Duration = Duration::from_secs(15 * 60);
+/// The broker has deadlines of its own for a pull, a boot and an image; this one
+/// is only for a broker that hangs.
+const MAKE_DEADLINE: Duration = Duration::from_secs(45 * 60);
 
 /// Whether there is a broker has to be known at once.
 const PROBE_DEADLINE: Duration = Duration::from_secs(1);
@@ -27,11 +28,22 @@ impl Client {
     pub(crate) async fn create_session(
         &self,
         body: &Value,
-        mut watch: impl FnMut(&Progress),
+        watch: impl FnMut(&Progress),
     ) -> Result<Session, Error> {
-        let doing = "making a session";
+        self.watched("making a session", "/v1/sessions", body, "session", watch).await
+    }
+
+    /// A call that tells its progress, and ends with an event of the given name.
+    pub(super) async fn watched<T: DeserializeOwned>(
+        &self,
+        doing: &str,
+        path: &str,
+        body: &Value,
+        result: &str,
+        mut watch: impl FnMut(&Progress),
+    ) -> Result<T, Error> {
         let request = self
-            .request(Method::POST, "/v1/sessions")
+            .request(Method::POST, path)
             .header(ACCEPT, "text/event-stream")
             .body(full(body.to_string()));
         let response = self.send(doing, request, SHORT).await?;
@@ -40,8 +52,8 @@ impl Client {
             while let Some(event) = events.next().await? {
                 match event.name.as_str() {
                     "progress" => watch(&event.parse(doing)?),
-                    "session" => return event.parse(doing),
                     "error" => return Err(event.failure(doing)),
+                    name if name == result => return event.parse(doing),
                     _ => {}
                 }
             }

@@ -3,6 +3,7 @@
 
 mod calls;
 pub(crate) mod events;
+mod images;
 pub(crate) mod socket;
 pub(crate) mod transfer;
 pub(crate) mod types;

@@ -61,6 +61,46 @@ pub(crate) struct Progress {
     pub(crate) sent: Option<u64>,
     #[serde(default)]
     pub(crate) total: Option<u64>,
+    #[serde(default)]
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// How far one layer is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Layer {
+    pub(crate) digest: String,
+    pub(crate) have: u64,
+    pub(crate) size: u64,
+}
+
+/// An image. The rest of its fields go through, for `--json`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+pub(crate) struct Image {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) digest: Option<String>,
+    #[serde(default)]
+    pub(crate) size: Option<u64>,
+    #[serde(default)]
+    pub(crate) pulled_at: Option<String>,
+    #[serde(default)]
+    pub(crate) used_at: Option<String>,
+    #[serde(flatten)]
+    pub(crate) rest: serde_json::Map<String, Value>,
+}
+
+/// The images at hand.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Images {
+    pub(crate) images: Vec<Image>,
+}
+
+/// What became free.
+#[derive(Debug, Default, Deserialize, Serialize)]
+pub(crate) struct Freed {
+    #[serde(default)]
+    pub(crate) removed: Vec<String>,
+    pub(crate) freed_bytes: u64,
 }
 
 /// A command. The rest of its fields go through, for `--json`.

@@ -20,7 +20,7 @@ pub(super) async fn session(
     options: &SessionOptions,
     signals: &mut Signals,
 ) -> Result<Session, Error> {
-    let making = Making::new(image);
+    let mut making = Making::new(image);
     // The session's environment is left alone: -e is for the command.
     let body = request::session(image, options, &[]);
     tokio::select! {

@@ -9,6 +9,7 @@ use crate::terminal::{self, Size};
 pub(super) fn session(image: Option<&str>, options: &SessionOptions, env: &[String]) -> Value {
     object(vec![
         ("image", json!(image)),
+        ("pull_policy", json!(options.pull.map(crate::args::PullPolicy::as_str))),
         ("driver", json!(options.driver.map(crate::args::Driver::as_str))),
         ("memory_mb", json!(options.memory)),
         ("cpus", json!(options.cpus)),

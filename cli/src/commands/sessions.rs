@@ -41,7 +41,7 @@ async fn create(
     json: bool,
 ) -> Result<u8, Error> {
     let client = connect::daemon().await?;
-    let making = Making::new(image);
+    let mut making = Making::new(image);
     let body = request::session(image, options, env);
     let session = client.create_session(&body, |step| making.show(step)).await?;
     drop(making);

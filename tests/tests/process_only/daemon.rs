@@ -12,13 +12,13 @@ use postern_tests::{Rig, artifacts, proc, wait};
 use serde_json::{Value, json};
 
 /// Killed when the test fails, and its sandboxes with it.
-struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
-    http: Http,
+    pub(crate) http: Http,
     data: std::path::PathBuf,
 }
 
-fn command(data: &Path, more: &[&str]) -> Command {
+pub(crate) fn command(data: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(artifacts::dist("postern"));
     command.args(["serve", "--listen", "127.0.0.1:0", "--allow-anonymous", "--driver", "process"]);
     command.args(["--default-image", "busybox", "--data-dir"]).arg(data).args(more);
@@ -28,7 +28,11 @@ fn command(data: &Path, more: &[&str]) -> Command {
 
 impl Daemon {
     fn start(data: &Path, more: &[&str]) -> Self {
-        let mut child = command(data, more).stderr(Stdio::null()).spawn().unwrap();
+        Self::start_by(command(data, more), data)
+    }
+
+    pub(crate) fn start_by(mut command: Command, data: &Path) -> Self {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let address: SocketAddr = line.trim().rsplit('/').next().unwrap().parse().unwrap();
@@ -44,7 +48,7 @@ impl Daemon {
         json
     }
 
-    fn terminate(mut self) {
+    pub(crate) fn terminate(mut self) {
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM).unwrap();
         let ended =
             wait::until("the daemon ends", wait::seconds(60), || self.child.try_wait().unwrap());

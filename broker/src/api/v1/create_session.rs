@@ -1,30 +1,18 @@
 //! `POST /v1/sessions`: make a sandbox, or attach one, and wait until it takes
 //! commands. With `Accept: text/event-stream` the answer tells how far it is.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use futures_util::stream;
-use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use axum::response::Response;
 
-use super::session_view;
+use super::{progress, session_view};
 use crate::api::error::ApiError;
 use crate::api::extract::Json;
 use crate::api::fields::Fields;
 use crate::api::reply;
-use crate::api::sse::Encoder;
-use crate::core::{
-    AGENT_PORT, AttachTarget, Broker, CreateSession, DriverChoice, Progress, Session,
-};
+use crate::core::{AGENT_PORT, AttachTarget, Broker, CreateSession, DriverChoice, PullPolicy};
 
 /// Names of images and hosts are short; what is longer is a mistake that should
 /// not travel further.
@@ -33,21 +21,17 @@ const MAX_NAME: usize = 1024;
 /// A sandbox that is asked to live longer than this means "no limit".
 const MAX_TTL_SECONDS: u64 = 366 * 24 * 3600;
 
-/// While nothing changes, a comment keeps proxies from cutting the line.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-
 pub(crate) async fn handle(
     State(broker): State<Broker>,
     headers: HeaderMap,
     Json(fields): Json,
 ) -> Result<Response, ApiError> {
     let request = parse(fields)?;
-    let wants_events = headers
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("text/event-stream"));
-    if wants_events {
-        return Ok(with_progress(broker, request));
+    if progress::is_wanted(&headers) {
+        return Ok(progress::answer("session", |sender| async move {
+            let session = broker.create_session(request, Some(sender)).await?;
+            Ok(session_view::view(&session.info()))
+        }));
     }
     let session = broker.create_session(request, None).await?;
     Ok(reply::json(StatusCode::OK, &session_view::view(&session.info())))
@@ -72,6 +56,7 @@ fn parse(mut fields: Fields) -> Result<CreateSession, ApiError> {
     };
     Ok(CreateSession {
         image,
+        pull_policy: pull_policy(&mut fields, "pull_policy")?.unwrap_or_default(),
         driver,
         env: fields.environment("env")?,
         memory_mb: fields.number_in("memory_mb", 1, u32::MAX)?,
@@ -112,7 +97,21 @@ fn refuse_what_is_not_there_yet(fields: &mut Fields) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn name(fields: &mut Fields, field: &str) -> Result<Option<String>, ApiError> {
+/// `always`, `missing` or `never`.
+pub(super) fn pull_policy(
+    fields: &mut Fields,
+    field: &str,
+) -> Result<Option<PullPolicy>, ApiError> {
+    match fields.text(field)?.as_deref() {
+        None => Ok(None),
+        Some("always") => Ok(Some(PullPolicy::Always)),
+        Some("missing") => Ok(Some(PullPolicy::Missing)),
+        Some("never") => Ok(Some(PullPolicy::Never)),
+        Some(_) => Err(fields.invalid(field, "must be always, missing or never")),
+    }
+}
+
+pub(super) fn name(fields: &mut Fields, field: &str) -> Result<Option<String>, ApiError> {
     match fields.text(field)? {
         Some(text) if text.is_empty() => Err(fields.invalid(field, "must not be empty")),
         Some(text) if text.len() > MAX_NAME => {
@@ -138,91 +137,10 @@ fn attach(mut fields: Fields) -> Result<AttachTarget, ApiError> {
     }
 }
 
-/// Steps of progress come no faster: an image in pieces of a quarter MiB would
-/// make hundreds of events that nobody can see.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
-
-/// Where the making stands, for the event stream.
-struct Making {
-    session: BoxFuture<'static, crate::core::Result<Session>>,
-    progress: watch::Receiver<Progress>,
-    watching: bool,
-    told: Option<Instant>,
-    done: bool,
-}
-
-/// The making is a part of the answer's body: a client that goes away drops it,
-/// and with it what had begun to be made.
-fn with_progress(broker: Broker, request: CreateSession) -> Response {
-    let (sender, progress) = watch::channel(Progress::default());
-    let session = Box::pin(async move { broker.create_session(request, Some(sender)).await });
-    let making = Making { session, progress, watching: true, told: None, done: false };
-    let events = stream::unfold(making, |mut making| async move {
-        let piece = making.next().await?;
-        Some((Ok::<_, Infallible>(piece), making))
-    });
-    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(events)).into_response()
-}
-
-impl Making {
-    async fn next(&mut self) -> Option<Bytes> {
-        if self.done {
-            return None;
-        }
-        let mut encoder = Encoder::default();
-        tokio::select! {
-            // The end before the last step of progress: nobody waits for that.
-            biased;
-            made = &mut self.session => {
-                self.done = true;
-                match made {
-                    Ok(session) => encoder.event("session", None, session_view::view(&session.info())),
-                    Err(error) => {
-                        let error = ApiError::from(error);
-                        encoder.event("error", None, Value::Object(error.to_json()));
-                    }
-                }
-            }
-            changed = next_step(&mut self.progress, self.told), if self.watching => match changed {
-                Ok(()) => {
-                    self.told = Some(Instant::now());
-                    let step = *self.progress.borrow_and_update();
-                    encoder.event("progress", None, progress_view(step));
-                }
-                Err(_) => {
-                    self.watching = false;
-                    encoder.heartbeat();
-                }
-            },
-            () = tokio::time::sleep(HEARTBEAT) => encoder.heartbeat(),
-        }
-        Some(encoder.take())
-    }
-}
-
-/// The next step, a pause after the one that was told. The last one wins.
-async fn next_step(
-    progress: &mut watch::Receiver<Progress>,
-    told: Option<Instant>,
-) -> Result<(), watch::error::RecvError> {
-    if let Some(told) = told {
-        tokio::time::sleep_until(told + PROGRESS_PAUSE).await;
-    }
-    progress.changed().await
-}
-
-fn progress_view(step: Progress) -> Value {
-    match step {
-        Progress::Booting => json!({"stage": "booting"}),
-        Progress::Image { sent, total } => json!({"stage": "image", "sent": sent, "total": total}),
-        Progress::Committing => json!({"stage": "committing"}),
-        Progress::Ready => json!({"stage": "ready"}),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn read(json: &str) -> Result<CreateSession, ApiError> {
@@ -233,14 +151,16 @@ mod tests {
     fn everything_that_can_be_asked() {
         let request = read(
             r#"{"image":"debian","env":{"A":"b"},"memory_mb":512,"cpus":2,"ttl":60,"driver":"process",
-                "root_size_mb":300,"hostname":"h","network":true,"session_type":"sandbox","ephemeral":true,"x":1}"#,
+                "root_size_mb":300,"hostname":"h","pull_policy":"always","network":true,"session_type":"sandbox","ephemeral":true,"x":1}"#,
         )
         .unwrap();
         assert_eq!(request.image.as_deref(), Some("debian"));
         assert_eq!(request.ttl, Some(Duration::from_secs(60)));
         assert_eq!(request.driver, Some(DriverChoice::Process));
         assert!(request.network);
+        assert_eq!(request.pull_policy, PullPolicy::Always);
         assert!(read("").unwrap().image.is_none());
+        assert_eq!(read("").unwrap().pull_policy, PullPolicy::Missing);
         assert_eq!(read(r#"{"ttl_seconds":9,"ttl":1}"#).unwrap().ttl, Some(Duration::from_secs(9)));
     }
 
@@ -256,6 +176,7 @@ mod tests {
             (r#"{"ttl":0}"#, "ttl"),
             (r#"{"image":""}"#, "image"),
             (r#"{"image":7}"#, "image"),
+            (r#"{"pull_policy":"often"}"#, "pull_policy"),
             (r#"{"attach":{}}"#, "attach"),
             (r#"{"attach":{"cid":2}}"#, "attach.cid"),
             (r#"{"attach":{"cid":3,"unix":"/x"}}"#, "attach"),
