@@ -2,8 +2,8 @@
 
 use bytes::BytesMut;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use postern_proto::Layer;
 use postern_proto::limits::{LAYERS_AT_ONCE, MAX_STREAM_DATA};
+use postern_proto::{Layer, LayerDone};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Mutex;
 
@@ -18,17 +18,36 @@ pub(crate) async fn send(
     progress: Option<&ProgressSender>,
 ) -> Result<(), ImageError> {
     send_layers(layout, guest, progress).await?;
+    commit(layout, guest, progress).await
+}
+
+/// Makes the root of what is there already.
+pub(crate) async fn adopt_root(
+    layout: &Layout,
+    guest: &Guest,
+    progress: Option<&ProgressSender>,
+) -> Result<(), ImageError> {
+    guest.prepare_image(0).await?;
+    commit(layout, guest, progress).await
+}
+
+async fn commit(
+    layout: &Layout,
+    guest: &Guest,
+    progress: Option<&ProgressSender>,
+) -> Result<(), ImageError> {
     if let Some(progress) = progress {
         progress.send_replace(Progress::Committing);
     }
     Ok(guest.commit_image(layout.config.clone()).await?)
 }
 
-async fn send_layers(
+/// Likewise, and no root is made of them. Gives what they came to.
+pub(crate) async fn send_layers(
     layout: &Layout,
     guest: &Guest,
     progress: Option<&ProgressSender>,
-) -> Result<(), ImageError> {
+) -> Result<LayerDone, ImageError> {
     let told = Told { sent: 0, total: layout.total(), progress };
     told.tell();
     // Whoever sends has it: one line is filled by one sender, and a guest that
@@ -40,7 +59,15 @@ async fn send_layers(
         layers.push(send_layer(layout, layer, guest, &told));
     }
     // In their order, also the errors: the first is the one that the others follow from.
-    stream::iter(layers).buffered(LAYERS_AT_ONCE as usize).try_collect().await
+    let done = stream::iter(layers).buffered(LAYERS_AT_ONCE as usize);
+    let sum = |all: LayerDone, one: LayerDone| async move {
+        Ok(LayerDone {
+            entries: all.entries + one.entries,
+            bytes: all.bytes + one.bytes,
+            xattrs_skipped: all.xattrs_skipped + one.xattrs_skipped,
+        })
+    };
+    done.try_fold(LayerDone::default(), sum).await
 }
 
 async fn send_layer(
@@ -48,7 +75,7 @@ async fn send_layer(
     layer: &Layer,
     guest: &Guest,
     told: &Mutex<Told<'_>>,
-) -> Result<(), ImageError> {
+) -> Result<LayerDone, ImageError> {
     let mut told = told.lock().await;
     let mut blob = layout.blob(layer).await?;
     let mut stream = WriteStream::open_layer(guest.clone(), layer.clone()).await?;
@@ -73,7 +100,7 @@ async fn send_layer(
     let done = stream.finish_layer().await?;
     let (entries, bytes) = (done.entries, done.bytes);
     tracing::debug!(layer = layer.index, entries, bytes, "layer applied");
-    Ok(())
+    Ok(done)
 }
 
 struct Told<'a> {
