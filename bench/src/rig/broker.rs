@@ -21,6 +21,11 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(rig: &Rig, driver: &str) -> io::Result<Self> {
+        Self::with_settings(rig, driver, "")
+    }
+
+    /// With more lines in its settings.
+    pub(crate) fn with_settings(rig: &Rig, driver: &str, settings: &str) -> io::Result<Self> {
         let data = rig.dir()?;
         let mut command = Command::new(rig.shipped("postern")?);
         command
@@ -32,11 +37,13 @@ impl Broker {
             .args(["--default-image", "bench"]);
         // Nothing overridden: what is shipped is measured.
         let agent = rig.agent()?;
+        let mut settings = format!("{settings}\n");
         if agent != rig.dist.join("postern-agent") {
-            let config = data.path().join("config.toml");
-            std::fs::write(&config, format!("agent = {:?}\n", agent.display().to_string()))?;
-            command.arg("--config").arg(config);
+            settings += &format!("agent = {:?}\n", agent.display().to_string());
         }
+        let config = data.path().join("config.toml");
+        std::fs::write(&config, settings)?;
+        command.arg("--config").arg(config);
         let mut child =
             command.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or_else(|| io::Error::other("no pipe"))?;
@@ -66,7 +73,8 @@ impl Broker {
         self.create(http, &json!({"image": "bench", "root_size_mb": 3072}))
     }
 
-    fn create(&self, http: &mut Http, body: &Value) -> io::Result<String> {
+    /// A session; its path in the API.
+    pub(crate) fn create(&self, http: &mut Http, body: &Value) -> io::Result<String> {
         let answer = http.post("/v1/sessions", body)?;
         let id = answer["id"].as_str().ok_or_else(|| io::Error::other(answer.to_string()))?;
         Ok(format!("/v1/sessions/{id}"))
