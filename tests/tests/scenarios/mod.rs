@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod held_open;
 pub(crate) mod hostile;
 pub(crate) mod image;
+pub(crate) mod image_config;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod lossless;
@@ -112,6 +113,9 @@ macro_rules! both_rigs {
                 an_image_that_is_not_one_of_the_samples_runs,
                 a_layer_that_is_not_what_it_says_makes_no_session,
                 hostile_images_make_no_session_and_leave_none;
+            image_config:
+                a_user_starts_in_a_working_dir_that_only_root_may_enter,
+                a_cwd_that_is_a_link_of_procfs_is_refused;
             kill:
                 a_signal_to_the_process_is_for_the_process_alone,
                 a_signal_to_the_group_reaches_its_members,
