@@ -20,6 +20,7 @@ mod tests;
 mod times;
 mod tree;
 mod whiteout;
+mod working_dir;
 mod xattrs;
 
 use std::fmt::Write as _;
@@ -34,6 +35,7 @@ use error::{BLOB, DIFF_ID};
 pub use error::{Cause, UnpackError};
 use packing::Packing;
 use tree::Tree;
+pub(crate) use working_dir::make as make_working_dir;
 
 /// Twenty times the largest images known (package trees of 100,000 files); at
 /// 1 KiB of kernel memory an inode, a hostile image takes 2 GiB of the guest's
