@@ -1,19 +1,23 @@
 //! `postern-agent`: PID 1 of a microVM, or of a process sandbox.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use postern_agent::boot::{self, SandboxArgs};
+use postern_agent::boot::{self, SandboxArgs, SandboxRoot};
 
 const USAGE: &str = "\
 usage: postern-agent                              as PID 1 of a microVM
-       postern-agent --sandbox --dir DIR [--root-mb N] [--hostname NAME] [--cgroups on|off]
+       postern-agent --sandbox --dir DIR [--root-mb N] [--root-dir DIR | --lower DIR]
+                     [--hostname NAME] [--cgroups on|off]
+       postern-agent --check-overlay DIR
        postern-agent --version";
 
 /// What the command line asks for.
 enum Role {
     Machine,
     Sandbox(SandboxArgs),
+    CheckOverlay(PathBuf),
     Version,
 }
 
@@ -25,6 +29,7 @@ fn main() -> ExitCode {
     let result = match role {
         Role::Machine => boot::machine(),
         Role::Sandbox(args) => boot::sandbox(args),
+        Role::CheckOverlay(dir) => boot::check_overlay(&dir),
         Role::Version => {
             use std::io::Write;
             writeln!(std::io::stdout(), "{}", postern_agent::SOFTWARE)
@@ -50,6 +55,10 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, String> {
     match args.next().as_ref().and_then(|a| a.to_str()) {
         Some("--sandbox") => {}
         Some("--version") => return Ok(Role::Version),
+        Some("--check-overlay") => {
+            let dir = args.next().ok_or("--check-overlay needs a directory")?;
+            return Ok(Role::CheckOverlay(dir.into()));
+        }
         _ => return Err("not PID 1, and not asked for a sandbox".to_owned()),
     }
     let mut sandbox = SandboxArgs::default();
@@ -61,6 +70,8 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Role, String> {
         match name.as_str() {
             "--dir" => sandbox.dir = value.into(),
             "--root-mb" => sandbox.root_mb = Some(number()?),
+            "--root-dir" => sandbox.root = SandboxRoot::Directory(value.into()),
+            "--lower" => sandbox.root = SandboxRoot::Over(value.into()),
             "--hostname" => sandbox.hostname = text,
             "--cgroups" => sandbox.no_cgroups = text == "off",
             // A process sandbox has the host's memory; the option is taken so

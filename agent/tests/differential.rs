@@ -74,7 +74,7 @@ fn attributes(at: &Path) -> String {
 
 fn ours(root: &Path, tars: &[Vec<u8>], random: &mut Random) {
     fs::create_dir(root).unwrap();
-    let mut unpacker = Unpacker::new(Root::open(root).unwrap(), Limits::default());
+    let unpacker = Unpacker::new(Root::open(root).unwrap(), Limits::default());
     for (index, tar) in (0..).zip(tars) {
         let blob = Blob::pack(usize::try_from(random.below(3)).unwrap(), tar);
         let layer = proto::Layer {

@@ -36,7 +36,7 @@ fn layer() -> Vec<u8> {
 /// What comes of the layer on a tmpfs with these options.
 fn unpack_on(at: &Path, options: &str, tar: &[u8]) -> Result<(), proto::Error> {
     mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some(options)).unwrap();
-    let mut unpacker = Unpacker::new(Root::open(at).unwrap(), Limits::default());
+    let unpacker = Unpacker::new(Root::open(at).unwrap(), Limits::default());
     let blob = Blob::pack(2, tar);
     let layer = proto::Layer {
         index: 0,

@@ -125,7 +125,7 @@ fn unpack(
     limits: Limits,
     layers: &[Blob],
 ) -> (Result<(), UnpackError>, Result<Unpacked, UnpackError>) {
-    let mut unpacker = Unpacker::new(Root::open(root).unwrap(), limits);
+    let unpacker = Unpacker::new(Root::open(root).unwrap(), limits);
     let apply = |(index, blob): (usize, &Blob)| {
         unpacker.apply(&layer(index, blob), &mut &blob.bytes[..]).map(drop)
     };

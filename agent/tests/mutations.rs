@@ -94,7 +94,7 @@ fn damaged_layers_end_in_an_answer() {
         let (root, secret) = (dir.path().join("root"), dir.path().join("secret"));
         fs::create_dir(&root).unwrap();
         fs::write(&secret, "untouched").unwrap();
-        let mut unpacker = Unpacker::new(Root::open(&root).unwrap(), LIMITS);
+        let unpacker = Unpacker::new(Root::open(&root).unwrap(), LIMITS);
         for index in 0..2 {
             let mut tar = random.pick(&seeds).clone();
             mutate(&mut random, &mut tar, &seeds);

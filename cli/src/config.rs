@@ -27,6 +27,10 @@ pub(crate) struct Config {
     pub(crate) image_store: Option<PathBuf>,
     /// At most so much of them: `10g`.
     pub(crate) image_store_size: Option<String>,
+    /// Process sandboxes of one image lie over one unpacked copy of it; default: true.
+    pub(crate) share_images: Option<bool>,
+    /// At most so much of such copies, those in use aside: `10g`.
+    pub(crate) unpacked_size: Option<String>,
     /// By a registry's name, the URL of a mirror: `"docker.io" = "http://10.0.0.1:5000"`.
     #[serde(default)]
     pub(crate) mirrors: BTreeMap<String, String>,
@@ -78,10 +82,14 @@ impl Config {
         if let Some(dir) = &self.image_store {
             builder = builder.image_store(dir);
         }
-        if let Some(size) = &self.image_store_size {
-            let bytes =
-                values::bytes(size).map_err(|e| Error::usage(format!("image_store_size: {e}")))?;
+        if let Some(bytes) = bytes("image_store_size", self.image_store_size.as_deref())? {
             builder = builder.image_store_bytes(bytes);
+        }
+        if let Some(bytes) = bytes("unpacked_size", self.unpacked_size.as_deref())? {
+            builder = builder.unpacked_bytes(bytes);
+        }
+        if self.share_images == Some(false) {
+            builder = builder.without_sharing();
         }
         builder = builder.registries(RegistryOptions {
             mirrors: self.mirrors.clone().into_iter().collect(),
@@ -110,6 +118,11 @@ impl Config {
             }
         }
     }
+}
+
+fn bytes(setting: &str, text: Option<&str>) -> Result<Option<u64>, Error> {
+    let wrong = |e| Error::usage(format!("{setting}: {e}"));
+    text.map(values::bytes).transpose().map_err(wrong)
 }
 
 #[cfg(test)]
@@ -150,8 +163,10 @@ mod tests {
         assert!(load("driver = \"kvm\"", Serve::default()).unwrap().builder().is_err());
         let wrong = load("on_shutdown = \"stay\"", Serve::default()).unwrap_err().to_string();
         assert!(wrong.contains("on_shutdown"), "{wrong}");
-        let wrong = load("image_store_size = \"much\"", Serve::default()).unwrap();
-        assert!(wrong.builder().unwrap_err().to_string().contains("image_store_size"));
+        for setting in ["image_store_size", "unpacked_size"] {
+            let wrong = load(&format!("{setting} = \"much\""), Serve::default()).unwrap();
+            assert!(wrong.builder().unwrap_err().to_string().contains(setting));
+        }
         let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };
         assert!(Config::load(missing).is_err());
     }

@@ -60,6 +60,11 @@ pub const MAX_RUNNING: usize = 4_096;
 /// and of what a lossless reader has not had yet, nothing: its process waits.
 pub const OUTPUT_BUDGET: u64 = 256 << 20;
 
+/// How many layers of an image may be on their way to the agent at once: enough
+/// that small ones cost no round trip each, while each may hold some 2 MiB of the
+/// guest's memory, and with zstd its window.
+pub const LAYERS_AT_ONCE: u32 = 4;
+
 /// The port that the agent listens on. Below 1024, so that no unprivileged
 /// process of the guest can take it over.
 pub const AGENT_PORT: u32 = 1000;

@@ -46,6 +46,14 @@ scenarios! { process, in process_only,
     lost:
         commands_that_died_while_no_broker_was_there_are_lost,
         a_retry_after_broker_and_serve_died_starts_nothing;
+    shared:
+        an_image_is_unpacked_once_and_changes_are_ones_own,
+        a_shared_root_is_like_ones_own,
+        many_at_once_wait_for_one_unpacking,
+        a_root_in_use_is_not_pruned_not_even_by_the_next_broker,
+        a_bad_layer_leaves_nothing_and_harms_no_other_image,
+        a_broker_killed_while_it_unpacks_leaves_nothing,
+        a_disk_that_is_full_is_no_reason_to_have_no_session;
     stall:
         a_reader_that_stalls_costs_bounded_memory_and_no_byte;
     survival:

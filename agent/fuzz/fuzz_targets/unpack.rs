@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
         digest,
         size: blob.len() as u64,
     };
-    let mut unpacker = Unpacker::new(Root::open(&root).expect("the root"), LIMITS);
+    let unpacker = Unpacker::new(Root::open(&root).expect("the root"), LIMITS);
     if let Err(error) = unpacker.apply(&layer, &mut &blob[..]) {
         let error = proto::Error::from(error);
         assert_ne!(error.code, proto::Code::Internal, "{error:?}");

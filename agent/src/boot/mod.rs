@@ -13,6 +13,7 @@ mod cgroups;
 mod devices;
 mod modules;
 mod mounts;
+mod overlay;
 mod params;
 mod roots;
 mod sandbox;
@@ -24,7 +25,8 @@ use std::os::fd::OwnedFd;
 
 use nix::sys::signal::SigSet;
 
-pub use params::SandboxArgs;
+pub use overlay::check as check_overlay;
+pub use params::{SandboxArgs, SandboxRoot};
 pub use sandbox::enter as sandbox;
 
 use cgroups::Cgroups;
@@ -113,7 +115,7 @@ fn boot(place: Place, console: Console) -> io::Result<Guest> {
     if let Err(errno) = crate::sys::net::loopback_up() {
         console.line(format_args!("lo stays down: {}", errno.desc()));
     }
-    let root = roots::make_workload_root(params.root_bytes)?;
+    let root = roots::workload_root(&params)?;
     let workload = Workload::start(cgroups.as_ref())?;
     if let Some(cgroups) = &cgroups {
         cgroups.enable_controllers();

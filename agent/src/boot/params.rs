@@ -18,12 +18,28 @@ const DEFAULT_ROOT_BYTES: u64 = 0;
 pub struct SandboxArgs {
     /// Where `agent.sock` is made.
     pub dir: PathBuf,
-    /// The size of the root, MiB.
+    /// The size of the root, MiB; of what changes, where the root is
+    /// [`SandboxRoot::Over`] another.
     pub root_mb: Option<u64>,
+    /// What the root is made of.
+    pub root: SandboxRoot,
     /// The host name.
     pub hostname: String,
     /// Commands get no cgroups, as on a kernel without them.
     pub no_cgroups: bool,
+}
+
+/// What the root of a process sandbox is made of.
+#[derive(Debug, Clone, Default)]
+pub enum SandboxRoot {
+    /// Memory of its own.
+    #[default]
+    Memory,
+    /// A directory of the host, which then holds the image.
+    Directory(PathBuf),
+    /// An image that is unpacked in a directory of the host, which is not written
+    /// to, and memory for what changes.
+    Over(PathBuf),
 }
 
 /// The settings of this boot.
@@ -32,6 +48,8 @@ pub(super) struct Params {
     pub(super) port: u32,
     pub(super) doorbell: Option<u32>,
     pub(super) root_bytes: u64,
+    /// The root is mounted already.
+    pub(super) root_is_made: bool,
     pub(super) no_cgroups: bool,
     hostname: String,
 }
@@ -42,6 +60,7 @@ impl Params {
             port: AGENT_PORT,
             doorbell: None,
             root_bytes: DEFAULT_ROOT_BYTES,
+            root_is_made: false,
             no_cgroups: false,
             hostname: String::new(),
         };
@@ -50,6 +69,7 @@ impl Params {
             Place::Sandbox { args, .. } => {
                 params.no_cgroups = args.no_cgroups;
                 params.root_bytes = args.root_mb.unwrap_or(0) << 20;
+                params.root_is_made = !matches!(args.root, SandboxRoot::Memory);
                 params.hostname.clone_from(&args.hostname);
             }
         }
@@ -91,7 +111,14 @@ mod tests {
     #[test]
     fn words_of_others_are_left_alone() {
         let (doorbell, hostname) = (None, String::new());
-        let mut params = Params { port: 1, doorbell, root_bytes: 0, no_cgroups: false, hostname };
+        let mut params = Params {
+            port: 1,
+            doorbell,
+            root_bytes: 0,
+            root_is_made: false,
+            no_cgroups: false,
+            hostname,
+        };
         params.parse("quiet postern.port=7 postern.port=x postern.doorbell=9 root=/dev/vda\n");
         assert_eq!((params.port, params.doorbell, params.no_cgroups), (7, Some(9), false));
         params.parse("postern.cgroups=off");

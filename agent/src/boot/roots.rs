@@ -9,6 +9,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{chdir, pivot_root};
 
 use super::mounts::{bind, mount_at};
+use super::params::Params;
 use crate::console::Console;
 
 /// Where the workload's root is mounted in the agent's view.
@@ -32,22 +33,30 @@ pub(super) fn empty_initramfs() -> io::Result<()> {
     Ok(())
 }
 
-/// An empty file system for the image. `bytes` of 0 leave the size to tmpfs(5).
-pub(super) fn make_workload_root(bytes: u64) -> io::Result<OwnedFd> {
-    fs::create_dir_all(WORKLOAD_ROOT)?;
-    let size = match bytes {
-        0 => "mode=0755".to_owned(),
-        // A file of an image takes a page at least, and an inode.
-        bytes => format!("mode=0755,size={bytes},nr_inodes=0"),
-    };
-    mount_at("tmpfs", WORKLOAD_ROOT, MsFlags::empty(), Some(&size))?;
+/// The file system for the image: what is mounted for it already, or memory.
+pub(super) fn workload_root(params: &Params) -> io::Result<OwnedFd> {
+    if !params.root_is_made {
+        fs::create_dir_all(WORKLOAD_ROOT)?;
+        let size = match params.root_bytes {
+            // Left to tmpfs(5).
+            0 => "mode=0755".to_owned(),
+            // A file of an image takes a page at least, and an inode.
+            bytes => format!("mode=0755,size={bytes},nr_inodes=0"),
+        };
+        mount_at("tmpfs", WORKLOAD_ROOT, MsFlags::empty(), Some(&size))?;
+    }
     Ok(File::open(WORKLOAD_ROOT)?.into())
 }
 
 /// A root of the sandbox's own with nothing of the host in it but the devices
-/// that every program needs.
-pub(super) fn make_sandbox_root(at: &Path, devices: &[&str]) -> io::Result<()> {
-    let at_text = at.to_str().ok_or_else(|| io::Error::other("the directory is not UTF-8"))?;
+/// that every program needs, and the workload's root if that is made already.
+pub(super) fn make_sandbox_root(
+    at: &Path,
+    devices: &[&str],
+    workload: Option<&Path>,
+) -> io::Result<()> {
+    let not_utf8 = || io::Error::other("the directory is not UTF-8");
+    let at_text = at.to_str().ok_or_else(not_utf8)?;
     mount_at("tmpfs", at_text, MsFlags::MS_NOSUID, Some("mode=0755,size=16m"))?;
     for dir in ["dev", "proc", "sys", "run", "old"] {
         fs::create_dir(at.join(dir))?;
@@ -59,6 +68,11 @@ pub(super) fn make_sandbox_root(at: &Path, devices: &[&str]) -> io::Result<()> {
         let target = format!("{at_text}/dev/{device}");
         File::create(&target)?;
         bind(&format!("/dev/{device}"), &target)?;
+    }
+    if let Some(made) = workload {
+        let target = format!("{at_text}{WORKLOAD_ROOT}");
+        fs::create_dir(&target)?;
+        bind(made.to_str().ok_or_else(not_utf8)?, &target)?;
     }
     chdir(at)?;
     mount_at("proc", "proc", MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, None)?;

@@ -23,7 +23,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, geteuid, getgid, getuid, setgroups, setresgid, setresuid, setsid};
 
 use super::mounts::{make_private, mount_at};
-use super::{Place, SandboxArgs, cgroups, devices, in_sandbox, roots};
+use super::{Place, SandboxArgs, cgroups, devices, in_sandbox, overlay, roots};
 use crate::sys::clone::{Fork, fork_into};
 use crate::sys::process::{die_with_parent, exit_now, set_name, wait_signal};
 
@@ -50,6 +50,7 @@ pub fn enter(args: SandboxArgs) -> io::Result<()> {
     let root = args.dir.join("root");
     fs::create_dir_all(&root).map_err(doing(format!("making {}", root.display())))?;
     let cgroup = if args.no_cgroups { None } else { HostCgroup::make(&args.dir) };
+    let workload = overlay::prepare(&args).map_err(doing("making the workload's root".into()))?;
     let (go, wait_for_go) = UnixStream::pair()?;
     let flags = NAMESPACES.into_iter().fold(CloneFlags::empty(), |all, flag| all | flag);
     let forked = fork_into(flags).map_err(|e| doing("making the namespaces".into())(e.into()))?;
@@ -57,7 +58,8 @@ pub fn enter(args: SandboxArgs) -> io::Result<()> {
         Fork::Child => {
             drop(go);
             let place = Place::Sandbox { listener, args, cgroup: cgroup.map(|c| c.fd) };
-            let result = become_init(wait_for_go, &root).and_then(|()| in_sandbox(place));
+            let result = become_init(wait_for_go, &root, workload.as_deref())
+                .and_then(|()| in_sandbox(place));
             if let Err(e) = &result {
                 let _ = writeln!(io::stderr(), "postern-agent: {e}");
             }
@@ -104,7 +106,11 @@ fn let_go(pid: Pid, cgroup: Option<&HostCgroup>, mut go: UnixStream) -> io::Resu
 }
 
 /// In the child, PID 1 already.
-fn become_init(mut wait_for_go: UnixStream, root: &Path) -> io::Result<()> {
+fn become_init(
+    mut wait_for_go: UnixStream,
+    root: &Path,
+    workload: Option<&Path>,
+) -> io::Result<()> {
     die_with_parent(libc::SIGKILL)?;
     wait_for_go.read_exact(&mut [0])?;
     setresgid(0.into(), 0.into(), 0.into())?;
@@ -114,7 +120,7 @@ fn become_init(mut wait_for_go: UnixStream, root: &Path) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWCGROUP)?;
     make_private()?;
     let nodes: Vec<&str> = devices::NODES.into_iter().filter(|n| exists(n)).collect();
-    roots::make_sandbox_root(root, &nodes)
+    roots::make_sandbox_root(root, &nodes, workload)
 }
 
 fn exists(node: &str) -> bool {

@@ -11,7 +11,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -36,13 +36,10 @@ const CONFIGURE_FILE: &str = "configure";
 #[derive(Debug)]
 enum Stage {
     Empty,
-    Receiving {
-        unpacker: Box<Unpacker>,
-        next: u32,
-        layers: u32,
-    },
-    /// A layer is being applied; its thread has the unpacker.
-    Applying,
+    /// So many layers are to come; the threads that apply them have the unpacker too.
+    Receiving(Arc<Unpacker>, u32),
+    /// The workload's init is making the root its own.
+    Committing,
     Ready,
     Failed(String),
 }
@@ -90,68 +87,73 @@ impl ImageStore {
             return Err(Error::invalid("layers", format!("the cap is {MAX_LAYERS}")));
         }
         let root = self.root().map_err(|e| internal("opening the root", &e))?;
-        let unpacker = Box::new(Unpacker::new(root, Limits::default()));
-        *stage = Stage::Receiving { unpacker, next: 0, layers };
+        let unpacker = Arc::new(Unpacker::new(root, Limits::default()));
+        *stage = Stage::Receiving(unpacker, layers);
         Ok(())
     }
 
-    /// Takes one layer's turn. Blocks for as long as the blob takes to come.
+    /// Applies one layer when its turn comes. Blocks for as long as that takes.
     pub fn apply(&self, layer: &Layer, blob: &mut dyn Read) -> Result<LayerDone, Error> {
-        let (mut unpacker, layers) = self.begin(layer)?;
+        let unpacker = self.receiving(layer.index)?;
         let result = unpacker.apply(layer, blob).map_err(Error::from);
-        let next = layer.index + 1;
-        *self.stage() = match &result {
-            Ok(_) => Stage::Receiving { unpacker, next, layers },
-            Err(e) => Stage::Failed(format!("layer {}: {e}", layer.index)),
-        };
+        if let Err(e) = &result
+            && unpacker.is_poisoned()
+        {
+            self.fail(format!("layer {}: {e}", layer.index));
+        }
         result
     }
 
-    fn begin(&self, layer: &Layer) -> Result<(Box<Unpacker>, u32), Error> {
+    fn receiving(&self, index: u32) -> Result<Arc<Unpacker>, Error> {
+        let message = match &*self.stage() {
+            Stage::Receiving(unpacker, layers) if index < *layers => {
+                return Ok(Arc::clone(unpacker));
+            }
+            Stage::Receiving(_, layers) => format!("there are {layers} layers, and no {index}"),
+            Stage::Empty => "PrepareImage comes first".to_owned(),
+            Stage::Committing | Stage::Ready => "the image is complete".to_owned(),
+            Stage::Failed(why) => format!("the image failed: {why}"),
+        };
+        Err(precondition(message))
+    }
+
+    /// The first failure is the one to tell: others follow from it.
+    fn fail(&self, why: String) {
         let mut stage = self.stage();
-        match std::mem::replace(&mut *stage, Stage::Applying) {
-            Stage::Receiving { unpacker, next, layers } if next == layer.index && next < layers => {
-                Ok((unpacker, layers))
-            }
-            other => {
-                let message = match &other {
-                    Stage::Receiving { next, layers, .. } => {
-                        format!("layer {next} of {layers} is next, not {}", layer.index)
-                    }
-                    Stage::Applying => "another layer is being applied".to_owned(),
-                    Stage::Empty => "PrepareImage comes first".to_owned(),
-                    Stage::Ready => "the image is complete".to_owned(),
-                    Stage::Failed(why) => format!("the image failed: {why}"),
-                };
-                *stage = other;
-                Err(precondition(message))
-            }
+        if !matches!(*stage, Stage::Failed(_)) {
+            *stage = Stage::Failed(why);
         }
     }
 
     /// Every layer is in: the workload's init makes the root its own.
     pub fn commit(&self, config: &ImageConfig) -> Result<(), Error> {
+        let unpacker = self.begin_commit()?;
+        let result = unpacker.finish().map_err(Error::from);
+        let result = result.and_then(|_| self.make_working_dir(config));
+        if let Err(e) = result.and_then(|()| self.enter_root()) {
+            *self.stage() = Stage::Failed(e.to_string());
+            return Err(e);
+        }
+        self.remember(IMAGE_FILE, &Request::CommitImage(config.clone()));
+        *self.stage() = Stage::Ready;
+        Ok(())
+    }
+
+    fn begin_commit(&self) -> Result<Arc<Unpacker>, Error> {
         let mut stage = self.stage();
-        match &*stage {
-            Stage::Receiving { next, layers, .. } if next == layers => {}
-            Stage::Receiving { next, layers, .. } => {
-                return Err(precondition(format!("{next} of {layers} layers are there")));
+        let unpacker = match &*stage {
+            Stage::Receiving(unpacker, layers) if unpacker.layers() == *layers => {
+                Arc::clone(unpacker)
+            }
+            Stage::Receiving(unpacker, layers) => {
+                let there = unpacker.layers();
+                return Err(precondition(format!("{there} of {layers} layers are there")));
             }
             Stage::Failed(why) => return Err(precondition(format!("the image failed: {why}"))),
             _ => return Err(precondition("there is no image to commit")),
-        }
-        if let Stage::Receiving { unpacker, .. } = std::mem::replace(&mut *stage, Stage::Applying) {
-            let result = unpacker.finish().map_err(Error::from);
-            let result = result.and_then(|_| self.make_working_dir(config));
-            let result = result.and_then(|()| self.enter_root());
-            if let Err(e) = result {
-                *stage = Stage::Failed(e.to_string());
-                return Err(e);
-            }
-        }
-        self.remember(IMAGE_FILE, &Request::CommitImage(config.clone()));
-        *stage = Stage::Ready;
-        Ok(())
+        };
+        *stage = Stage::Committing;
+        Ok(unpacker)
     }
 
     fn make_working_dir(&self, config: &ImageConfig) -> Result<(), Error> {

@@ -5,6 +5,9 @@
 //!          the caller's thread             a thread of its own
 //! ```
 //!
+//! Layers may come several at once. Each has its two threads; whoever writes has
+//! the tree, and the others wait for their turn (`turns`).
+//!
 //! The root is built where nobody sees it; who calls publishes it after
 //! [`Unpacker::finish`]. An error poisons the unpacker: there is no half image.
 
@@ -19,6 +22,7 @@ pub mod tar;
 mod tests;
 mod times;
 mod tree;
+mod turns;
 mod whiteout;
 mod working_dir;
 mod xattrs;
@@ -30,11 +34,13 @@ use postern_proto as proto;
 
 use crate::files::Root;
 use crate::files::error::shown;
-use blob::Pumped;
+use blob::{Outlet, Pumped};
 use error::{BLOB, DIFF_ID};
 pub use error::{Cause, UnpackError};
+use layer::Written;
 use packing::Packing;
 use tree::Tree;
+use turns::Turns;
 pub(crate) use working_dir::make as make_working_dir;
 
 /// Twenty times the largest images known (package trees of 100,000 files); at
@@ -80,16 +86,12 @@ impl Default for Limits {
     }
 }
 
-/// Applies layers to a root, in order.
+/// Applies layers to a root, in order. Several may come at once: what is ahead of
+/// its turn is received and decompressed as far as its pipe holds it.
 #[derive(Debug)]
 pub struct Unpacker {
-    tree: Tree,
+    turns: Turns,
     limits: Limits,
-    /// What is left of the limits after the layers so far.
-    next: u32,
-    entries: u64,
-    tar_bytes: u64,
-    poisoned: bool,
 }
 
 /// What came of all layers together.
@@ -105,7 +107,7 @@ impl Unpacker {
     /// Directories that the root has already stay and take an entry's owner,
     /// mode and time if there is one.
     pub fn new(root: Root, limits: Limits) -> Self {
-        Self { tree: Tree::new(root), limits, next: 0, entries: 0, tar_bytes: 0, poisoned: false }
+        Self { turns: Turns::new(Tree::new(root)), limits }
     }
 
     /// Unpacks one layer; reads the blob to its end.
@@ -113,60 +115,52 @@ impl Unpacker {
     /// Blocks, and runs a second thread meanwhile. On an error the blob may not
     /// be read to its end.
     pub fn apply(
-        &mut self,
+        &self,
         layer: &proto::Layer,
         blob: &mut dyn Read,
     ) -> Result<proto::LayerDone, UnpackError> {
         let fail = |cause| UnpackError { layer: layer.index, cause };
-        if self.poisoned {
-            return Err(fail(Cause::Poisoned));
-        }
-        if layer.index != self.next {
-            // Nothing was touched: the right layer may still come.
-            return Err(fail(Cause::OutOfOrder { expected: self.next, got: layer.index }));
-        }
-        self.poisoned = true;
-        let done = self.unpack(layer, blob).map_err(fail)?;
-        self.entries += done.entries;
-        self.next += 1;
-        self.poisoned = false;
-        Ok(done)
+        self.turns.begin(layer.index).map_err(fail)?;
+        let done = self.unpack(layer, blob);
+        done.inspect_err(|_| self.turns.poison()).map_err(fail)
     }
 
-    /// All layers are in.
-    pub fn finish(self) -> Result<Unpacked, UnpackError> {
-        if self.poisoned {
-            return Err(UnpackError { layer: self.next, cause: Cause::Poisoned });
-        }
-        Ok(Unpacked { layers: self.next, entries: self.entries })
+    /// Something failed, and there will be no image. A layer that was not expected
+    /// touches nothing: the right one may still come.
+    pub fn is_poisoned(&self) -> bool {
+        self.turns.is_poisoned()
     }
 
-    fn unpack(
-        &mut self,
-        layer: &proto::Layer,
-        blob: &mut dyn Read,
-    ) -> Result<proto::LayerDone, Cause> {
+    /// How many layers are in.
+    pub fn layers(&self) -> u32 {
+        self.turns.layers()
+    }
+
+    /// All layers are in: nothing can be added, and what is there is an image. One
+    /// that is still on its way makes it none.
+    pub fn finish(&self) -> Result<Unpacked, UnpackError> {
+        self.turns.finish()
+    }
+
+    fn unpack(&self, layer: &proto::Layer, blob: &mut dyn Read) -> Result<proto::LayerDone, Cause> {
         let packing = Packing::of(&layer.media_type)?;
         check_digest(BLOB, &layer.digest)?;
         check_digest(DIFF_ID, &layer.diff_id)?;
-        let left = Limits {
-            entries: self.limits.entries - self.entries,
-            bytes: self.limits.bytes - self.tar_bytes,
-            ..self.limits
-        };
-        let tree = &mut self.tree;
-        let first = layer.index == 0;
         let (inlet, outlet) = blob::pipe();
         let (pumped, written) = std::thread::scope(|scope| {
             let writer = std::thread::Builder::new()
                 .name("unpack".into())
-                .spawn_scoped(scope, move || layer::write(tree, left, first, outlet))
+                .spawn_scoped(scope, move || self.write(layer.index, outlet))
                 .map_err(|e| Cause::Sys {
                     doing: "starting a thread for",
                     path: format!("layer {}", layer.index),
                     errno: nix::errno::Errno::from_raw(e.raw_os_error().unwrap_or(libc::EAGAIN)),
                 })?;
             let pumped = blob::pump(blob, packing, layer.size, &inlet);
+            if pumped.is_err() {
+                // The writer may be waiting for a turn that is of no use now.
+                self.turns.poison();
+            }
             // Without the inlet the writer comes to an end.
             drop(inlet);
             let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -177,14 +171,20 @@ impl Unpacker {
             Pumped::Stopped => ([0; 32], 0),
         };
         // If the writer stopped the pump, its error is the one to tell.
-        let written = written?;
+        let (tree, written) = written?;
         if size != layer.size {
             return Err(Cause::SizeMismatch { expected: layer.size, got: size });
         }
         compare_digest(BLOB, &layer.digest, &sha256)?;
         compare_digest(DIFF_ID, &layer.diff_id, &written.sha256)?;
-        self.tar_bytes += written.tar_bytes;
+        self.turns.done(tree, written.done.entries, written.tar_bytes);
         Ok(written.done)
+    }
+
+    fn write(&self, index: u32, outlet: Outlet) -> Result<(Tree, Written), Cause> {
+        let (mut tree, left) = self.turns.wait(index, self.limits)?;
+        let written = layer::write(&mut tree, left, index == 0, outlet)?;
+        Ok((tree, written))
     }
 }
 

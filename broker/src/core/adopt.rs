@@ -22,7 +22,7 @@ use postern_proto::{CommandInfo, CommandState, OnDisconnect};
 use super::broker::Inner;
 use super::lifecycle::{note, watch_over};
 use super::{Result, Session, SessionStatus, saved};
-use crate::driver::{DriverError, Record, Sandbox, kill_strays};
+use crate::driver::{DriverError, Record, Sandbox, kill_strays, remove_dir};
 use crate::guest::{Guest, Instances};
 use crate::store::SessionRow;
 
@@ -87,12 +87,14 @@ fn adopt(inner: &Inner, session: &Session, row: &SessionRow) -> Result<Arc<dyn S
     let record: Option<Record> =
         row.sandbox.as_deref().and_then(|text| serde_json::from_str(text).ok());
     let record = record.ok_or("how to find its sandbox is not known")?;
+    let shared = record.shared().and_then(|key| inner.shared.as_ref()?.take(key));
     let driver = inner.driver_of(session.settings().driver, &record);
     let adopted = driver.and_then(|driver| driver.adopt(&dir, record));
     let sandbox: Arc<dyn Sandbox> = adopted.map_err(|error| with_cause(&error))?.into();
     let instances: Vec<String> = serde_json::from_str(&row.instances).unwrap_or_default();
     let instances = Instances::from(instances);
     session.set_sandbox(sandbox.clone());
+    session.set_shared(shared);
     session.set_guest(Guest::adopt(sandbox.dial(), inner.store.epoch(), instances));
     Ok(sandbox)
 }
@@ -151,7 +153,7 @@ async fn sweep(inner: &Inner, live: HashSet<String>) {
 
 fn remove(dir: &Path) {
     kill_strays(dir);
-    if let Err(error) = std::fs::remove_dir_all(dir) {
+    if let Err(error) = remove_dir(dir) {
         tracing::warn!(dir = %dir.display(), %error, "a session's directory is left behind");
     }
 }

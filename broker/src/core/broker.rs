@@ -11,13 +11,14 @@ use postern_proto::Code;
 use super::entrypoint::Entrypoint;
 use super::lifecycle::{self, End, Home, Making, note};
 use super::session::Settings;
+use super::shared::SharedRoots;
 use super::{
     BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, ImageConfig, Limits,
     ProgressSender, Result, Session, SessionInfo, SessionStatus, admission, adopt, id, resume,
     saved,
 };
 use crate::driver::{
-    Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxSpec,
+    Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxRoot, SandboxSpec,
 };
 use crate::image::{Images, Layout};
 use crate::store::Store;
@@ -51,6 +52,8 @@ pub(super) struct Inner {
     pub(super) limits: Limits,
     pub(super) process: Arc<ProcessDriver>,
     pub(super) qemu: Arc<QemuDriver>,
+    /// None: every session has its image to itself.
+    pub(super) shared: Option<SharedRoots>,
     pub(super) store: Store,
     /// In the order of their making.
     pub(super) sessions: Mutex<Sessions>,
@@ -137,6 +140,7 @@ impl Broker {
             memory_mb: settings.memory_mb,
             cpus: settings.cpus,
             root_mb,
+            root: SandboxRoot::Memory,
             network: settings.network,
         };
         let mut unmade = Unmade { session: Some(session.clone()), home: home.clone() };
@@ -149,6 +153,7 @@ impl Broker {
             entrypoint,
             progress: progress.as_ref(),
             limits: &self.inner.limits,
+            shared: self.inner.shared.as_ref(),
             home,
         };
         let made = async {
@@ -396,7 +401,7 @@ impl Drop for Unmade {
 
 /// What the builder found, made into a broker.
 pub(super) fn drivers(files: &Files, data_dir: &Path) -> (Arc<ProcessDriver>, Arc<QemuDriver>) {
-    let process = Arc::new(ProcessDriver::new(files.clone()));
+    let process = Arc::new(ProcessDriver::new(files.clone(), data_dir.to_owned()));
     let qemu = Arc::new(QemuDriver::new(files.clone(), data_dir.to_owned()));
     (process, qemu)
 }

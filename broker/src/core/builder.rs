@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use postern_proto::Code;
 
 use super::broker::{Inner, Sessions, drivers};
+use super::shared::SharedRoots;
 use super::{Broker, DriverChoice, Error, Limits, RegistryOptions, Result};
 use crate::driver::{Files, Wanted};
 use crate::image::{Images, Registries};
@@ -21,6 +22,9 @@ const BELOW_DATA_DIR: usize = "/sessions/".len() + 31 + "/vm.vsock_1001".len();
 /// Room for some dozens of images as people use them.
 const DEFAULT_IMAGE_STORE_BYTES: u64 = 16 << 30;
 
+/// Likewise, of images that are unpacked.
+const DEFAULT_UNPACKED_BYTES: u64 = 16 << 30;
+
 /// How a broker is to be; everything has a default.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerBuilder {
@@ -34,6 +38,8 @@ pub struct BrokerBuilder {
     wanted: Wanted,
     limits: Limits,
     no_store: bool,
+    no_sharing: bool,
+    unpacked_bytes: Option<u64>,
 }
 
 impl BrokerBuilder {
@@ -120,6 +126,22 @@ impl BrokerBuilder {
         self
     }
 
+    /// Every session has its image to itself, also where the driver could lay it
+    /// over one that is unpacked once for all.
+    #[must_use]
+    pub fn without_sharing(mut self) -> Self {
+        self.no_sharing = true;
+        self
+    }
+
+    /// The most bytes of images that are unpacked to be shared, but for those that
+    /// are in use; default: 16 GiB.
+    #[must_use]
+    pub fn unpacked_bytes(mut self, bytes: u64) -> Self {
+        self.unpacked_bytes = Some(bytes);
+        self
+    }
+
     /// Nothing is kept for a broker after this one, and nothing of one before it
     /// taken over: for a broker whose sandboxes end with it, in a directory that
     /// nobody else uses.
@@ -136,16 +158,20 @@ impl BrokerBuilder {
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
         let (no_store, images) = (self.no_store, self.image_store);
         let max_bytes = self.image_store_bytes.unwrap_or(DEFAULT_IMAGE_STORE_BYTES);
+        let shares = !(no_store || self.no_sharing);
+        let unpacked_bytes = self.unpacked_bytes.unwrap_or(DEFAULT_UNPACKED_BYTES);
         let registries =
             Registries::new(self.registries).map_err(|text| Error::invalid("registries", text))?;
         let prepared = tokio::task::spawn_blocking(move || {
             let dir = prepare(&data_dir)?;
             let store = if no_store { Store::in_memory() } else { Store::open(&dir) }?;
             let images = images.unwrap_or_else(|| dir.join("images"));
+            let unpacked = images.join("unpacked");
             let images = Images::open(images, store.clone(), registries, max_bytes)?;
-            Ok::<_, Error>((dir, store, images))
+            let shared = shares.then(|| SharedRoots::open(unpacked, unpacked_bytes)).transpose()?;
+            Ok::<_, Error>((dir, store, images, shared))
         });
-        let (data_dir, store, images) = prepared.await.map_err(|e| {
+        let (data_dir, store, images, shared) = prepared.await.map_err(|e| {
             Error::new(Code::Internal, "the data directory could not be prepared").with_source(e)
         })??;
         let files = Files::new(self.wanted);
@@ -160,6 +186,7 @@ impl BrokerBuilder {
             limits: self.limits,
             process,
             qemu,
+            shared,
             store,
             sessions: Mutex::new(Sessions::default()),
         };

@@ -18,7 +18,8 @@ pub(crate) fn command() -> String {
     prefixed("cmd_")
 }
 
-fn prefixed(prefix: &str) -> String {
+/// Some 130 bits that nobody guesses, in letters and digits.
+pub(crate) fn prefixed(prefix: &str) -> String {
     let mut id = String::with_capacity(prefix.len() + RANDOM_CHARS);
     id.push_str(prefix);
     let mut random = [0u8; RANDOM_CHARS];

@@ -123,11 +123,16 @@ impl Broker {
         Ok(self.inner.images.remove(&name).await?)
     }
 
-    /// Deletes what no image needs; with `all`, images too, but those in use;
+    /// Deletes what no image needs; with `all`, images too, but those in use, and
+    /// what of them is unpacked;
     /// with `max_bytes`, those that were not used for the longest time until the
     /// rest is within it.
     pub async fn prune_images(&self, all: bool, max_bytes: Option<u64>) -> Result<Pruned> {
-        Ok(self.inner.images.prune(all, max_bytes).await?)
+        let mut pruned = self.inner.images.prune(all, max_bytes).await?;
+        if let (true, Some(shared)) = (all, &self.inner.shared) {
+            pruned.bytes += shared.trim(0);
+        }
+        Ok(pruned)
     }
 
     /// An image as a session needs it, within the deadline of a pull.

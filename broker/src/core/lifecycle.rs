@@ -8,11 +8,12 @@ use postern_proto::{Code, Configure, EnvVar};
 use tokio::time::Instant;
 
 use super::entrypoint::Entrypoint;
+use super::shared::SharedRoots;
 use super::{
     BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
     SessionStatus, saved,
 };
-use crate::driver::{Driver, Records, Sandbox, SandboxSpec};
+use crate::driver::{Driver, Records, Sandbox, SandboxRoot, SandboxSpec};
 use crate::guest::{ConnectOptions, Guest};
 use crate::image::{self, Layout};
 use crate::store::{Store, StoreError};
@@ -44,6 +45,8 @@ pub(super) struct Making<'a> {
     pub(super) entrypoint: Option<Entrypoint>,
     pub(super) progress: Option<&'a ProgressSender>,
     pub(super) limits: &'a Limits,
+    /// None: nothing is shared.
+    pub(super) shared: Option<&'a SharedRoots>,
     pub(super) home: Home,
 }
 
@@ -64,8 +67,10 @@ pub(super) fn note(noted: Result<(), StoreError>) {
 
 impl Making<'_> {
     /// From nothing to a session that takes commands.
-    pub(super) async fn make(self) -> Result<()> {
+    pub(super) async fn make(mut self) -> Result<()> {
         let begun = Instant::now();
+        self.share_root().await?;
+        let unpacked = begun.elapsed();
         self.tell(Progress::Booting);
         make_dir(&self.spec.dir)?;
         let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
@@ -75,7 +80,7 @@ impl Making<'_> {
         let record = saved::json(&*sandbox.records().borrow());
         self.home.store.set_sandbox(self.session.id(), record).await?;
         let figures = tokio::select! {
-            figures = self.fill(&*sandbox, begun) => figures,
+            figures = self.fill(&*sandbox, begun, unpacked) => figures,
             why = sandbox.ended() => Err(Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))),
         };
         let figures = match figures {
@@ -97,7 +102,12 @@ impl Making<'_> {
     }
 
     /// From a started sandbox to a root with commands in it.
-    async fn fill(&self, sandbox: &dyn Sandbox, begun: Instant) -> Result<BootFigures> {
+    async fn fill(
+        &self,
+        sandbox: &dyn Sandbox,
+        begun: Instant,
+        unpacked: Duration,
+    ) -> Result<BootFigures> {
         let options = ConnectOptions {
             deadline: self.limits.boot_deadline,
             hint: sandbox.doorbell(),
@@ -110,16 +120,7 @@ impl Making<'_> {
         let env = self.request.env.iter().map(|(n, v)| EnvVar::new(n.clone(), v.clone())).collect();
         let no_new_privs = self.request.no_new_privs;
         guest.configure(Configure { hostname, env, no_new_privs }).await?;
-        if let Some(layout) = &self.image {
-            let sending = image::send(layout, &guest, self.progress);
-            tokio::time::timeout(self.limits.image_deadline, sending).await.map_err(|_| {
-                let seconds = self.limits.image_deadline.as_secs();
-                Error::new(
-                    Code::DeadlineExceeded,
-                    format!("the image was not in place after {seconds} s"),
-                )
-            })??;
-        }
+        self.put_image(&guest).await?;
         let filled = begun.elapsed();
         let info = guest.info().await?;
         if !info.image_ready {
@@ -130,13 +131,57 @@ impl Making<'_> {
             self.session.set_entrypoint(Some(command));
         }
         Ok(BootFigures {
-            sandbox: answered,
-            image: filled.saturating_sub(answered),
+            sandbox: answered.saturating_sub(unpacked),
+            image: filled.saturating_sub(answered) + unpacked,
             total: begun.elapsed(),
             init_start_us: info.init_start_us,
             agent_ready_us: info.ready_us,
             accelerator: sandbox.accelerator(),
         })
+    }
+
+    /// Where the driver can, the root lies over an image that is unpacked once for
+    /// all; what cannot be shared is unpacked for this session alone.
+    async fn share_root(&mut self) -> Result<()> {
+        let (Some(shared), Some(layout)) = (self.shared, &self.image) else { return Ok(()) };
+        if !self.driver.shares_roots().await {
+            return Ok(());
+        }
+        let sessions = self.home.dir.parent().unwrap_or(&self.home.dir);
+        let ensuring =
+            shared.ensure(layout, &*self.driver, sessions, self.limits, self.progress).await;
+        match ensuring {
+            Ok(root) => {
+                self.spec.root = root.as_root();
+                self.session.set_shared(Some(root));
+            }
+            // Of the disk that the others share; its own memory may do.
+            Err(error) if error.code == Code::ResourceExhausted => {
+                tracing::warn!(error = error.private(), "an image is not shared");
+            }
+            Err(error) => return Err(error),
+        }
+        if self.session.status() == SessionStatus::Starting {
+            return Ok(());
+        }
+        Err(Error::new(Code::FailedPrecondition, "the session was ended while it was made"))
+    }
+
+    /// The image becomes the root, within its deadline.
+    async fn put_image(&self, guest: &Guest) -> Result<()> {
+        let Some(layout) = &self.image else { return Ok(()) };
+        let putting = async {
+            match self.spec.root {
+                SandboxRoot::Over { .. } => image::adopt_root(layout, guest, self.progress).await,
+                _ => image::send(layout, guest, self.progress).await,
+            }
+        };
+        let late = |_| {
+            let seconds = self.limits.image_deadline.as_secs();
+            let message = format!("the image was not in place after {seconds} s");
+            Error::new(Code::DeadlineExceeded, message)
+        };
+        Ok(tokio::time::timeout(self.limits.image_deadline, putting).await.map_err(late)??)
     }
 
     /// Why a sandbox did not answer is on its console; for the operator's log.

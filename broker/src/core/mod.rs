@@ -28,6 +28,7 @@ mod resume;
 mod run;
 mod saved;
 mod session;
+mod shared;
 mod stdin;
 mod stdin_flow;
 mod types;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::abandon::Callers;
 use super::issued::Issued;
 use super::keys::Keys;
+use super::shared::SharedRoot;
 use super::stdin::Gates;
 use super::{
     BootFigures, DriverKind, Error, ExecRequest, FileReader, FileWriter, Finished, FollowOptions,
@@ -62,6 +63,8 @@ struct State {
     reason: Option<String>,
     guest: Option<Guest>,
     sandbox: Option<Arc<dyn Sandbox>>,
+    /// Stays while the sandbox may read it.
+    shared: Option<SharedRoot>,
     boot: Option<BootFigures>,
     entrypoint: Option<String>,
     /// What the console said last, once the sandbox is gone.
@@ -279,6 +282,10 @@ impl Session {
         self.state().sandbox = Some(sandbox);
     }
 
+    pub(super) fn set_shared(&self, shared: Option<SharedRoot>) {
+        self.state().shared = shared;
+    }
+
     pub(super) fn set_guest(&self, guest: Guest) {
         self.state().guest = Some(guest);
     }
@@ -293,13 +300,13 @@ impl Session {
     }
 
     /// Guest and sandbox leave the session; what the console said stays.
-    pub(super) fn take(&self) -> (Option<Guest>, Option<Arc<dyn Sandbox>>) {
+    pub(super) fn take(&self) -> (Option<Guest>, Option<Arc<dyn Sandbox>>, Option<SharedRoot>) {
         let mut state = self.state();
         if let Some(sandbox) = &state.sandbox {
             let console = sandbox.console();
             state.console = console;
         }
-        (state.guest.take(), state.sandbox.take())
+        (state.guest.take(), state.sandbox.take(), state.shared.take())
     }
 
     pub(super) fn guest_if_any(&self) -> Option<Guest> {

@@ -22,9 +22,10 @@ mod qemu;
 mod record;
 
 use std::fmt::Debug;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -47,8 +48,27 @@ pub(crate) struct SandboxSpec {
     pub(crate) hostname: String,
     pub(crate) memory_mb: u32,
     pub(crate) cpus: u32,
+    /// Of what the root's changes may take, where it is [`SandboxRoot::Over`] another.
     pub(crate) root_mb: u32,
+    pub(crate) root: SandboxRoot,
     pub(crate) network: bool,
+}
+
+/// What the workload's root is made of.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum SandboxRoot {
+    /// Memory of its own, for the whole image.
+    #[default]
+    Memory,
+    /// A directory of this host, which then holds the image.
+    Directory(PathBuf),
+    /// An image that is unpacked on this host, which is not written to, and memory
+    /// for what changes.
+    Over {
+        lower: PathBuf,
+        /// What the next broker knows it by.
+        key: String,
+    },
 }
 
 /// Makes sandboxes of one kind.
@@ -58,6 +78,11 @@ pub(crate) trait Driver: Debug + Send + Sync {
         &'a self,
         spec: &'a SandboxSpec,
     ) -> BoxFuture<'a, Result<Box<dyn Sandbox>, DriverError>>;
+
+    /// Whether its sandboxes can have roots that are not [`SandboxRoot::Memory`].
+    fn shares_roots(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
+    }
 
     /// Takes over one that another broker started in this directory; an error
     /// if it is not there any more. Needs a runtime, and does not wait.
@@ -72,6 +97,10 @@ fn unchanging(record: Record) -> Records {
     watch::Sender::new(record).subscribe()
 }
 
+/// For the kernel to end a killed process, and what it was doing.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(5);
+const REMOVE_EVERY: Duration = Duration::from_millis(5);
+
 /// The programs that drivers start, by the names that the kernel knows them by.
 /// An agent has another name before and after it has made its sandbox.
 const PROGRAMS: [&str; 5] =
@@ -84,6 +113,22 @@ pub(crate) fn kill_strays(dir: &Path) {
         tracing::warn!(dir = %dir.display(), "killing what an earlier broker left half made");
         if let Err(error) = pidfd_send_signal(&pidfd, Signal::KILL) {
             tracing::debug!(%error, "it has ended by itself");
+        }
+    }
+}
+
+/// Removes a directory in which a sandbox was working. What has been killed may be
+/// writing there for as long as the kernel takes to end it; blocks meanwhile.
+#[allow(clippy::disallowed_methods, reason = "between two tries; nothing tells of the last write")]
+pub(crate) fn remove_dir(dir: &Path) -> io::Result<()> {
+    let until = Instant::now() + REMOVE_DEADLINE;
+    loop {
+        match std::fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < until => {
+                std::thread::sleep(REMOVE_EVERY);
+            }
+            done => return done,
         }
     }
 }

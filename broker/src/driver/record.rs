@@ -14,7 +14,12 @@ use crate::transport::AttachTarget;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Record {
     /// Namespaces of this host.
-    Process { agent: Identity },
+    Process {
+        agent: Identity,
+        /// The key of the image that its root lies over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shared: Option<String>,
+    },
     /// A QEMU microVM.
     Qemu { qemu: Identity, accel: String, vsock: VsockRecord },
     /// A sandbox that somebody else runs.
@@ -63,6 +68,16 @@ impl From<TargetRecord> for AttachTarget {
     }
 }
 
+impl Record {
+    /// The key of the unpacked image that the sandbox's root lies over.
+    pub(crate) fn shared(&self) -> Option<&str> {
+        match self {
+            Self::Process { shared, .. } => shared.as_deref(),
+            Self::Qemu { .. } | Self::Attach(_) => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +87,8 @@ mod tests {
         let identity = Identity::of(std::process::id()).unwrap();
         let path = PathBuf::from("/a");
         for record in [
-            Record::Process { agent: identity.clone() },
+            Record::Process { agent: identity.clone(), shared: None },
+            Record::Process { agent: identity.clone(), shared: Some("1-a".to_owned()) },
             Record::Qemu {
                 qemu: identity.clone(),
                 accel: "tcg".to_owned(),

@@ -32,6 +32,6 @@ pub use progress::{LayerProgress, Progress, ProgressSender};
 pub(crate) use reference::Reference;
 pub(crate) use registry::Registries;
 pub use registry::RegistryOptions;
-pub(crate) use send::send;
+pub(crate) use send::{adopt_root, send, send_layers};
 pub(crate) use store::{Hold, Images, Stored};
 pub use store::{Pruned, PullPolicy};

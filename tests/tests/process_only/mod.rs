@@ -7,6 +7,7 @@ pub(crate) mod liars;
 pub(crate) mod lost;
 pub(crate) mod registry;
 pub(crate) mod resume;
+pub(crate) mod shared;
 pub(crate) mod stall;
 pub(crate) mod survival;
 pub(crate) mod walk;

@@ -1,5 +1,7 @@
 //! Blobs: packing, digests, sizes, broken streams.
 
+use postern_proto::limits::LAYERS_AT_ONCE;
+
 use super::*;
 
 fn tar() -> Vec<u8> {
@@ -129,14 +131,15 @@ fn have_the_digests_and_the_size_that_were_named_to_the_last_byte() {
 
 #[test]
 fn that_fail_poison_the_unpacker_and_only_they_do() {
-    let mut image = Image::new();
+    let image = Image::new();
     let tar = tar();
-    let early = describe(1, PLAIN, &tar, &tar);
+    let early = describe(LAYERS_AT_ONCE, PLAIN, &tar, &tar);
     let refused = image.unpacker.apply(&early, &mut &tar[..]).unwrap_err();
-    assert!(matches!(refused.cause, Cause::OutOfOrder { expected: 0, got: 1 }));
+    assert!(matches!(refused.cause, Cause::OutOfOrder { expected: 0, got: LAYERS_AT_ONCE }));
     let layer = describe(0, PLAIN, &tar, &tar);
     image.unpacker.apply(&layer, &mut &tar[..]).unwrap();
-    let broken = image.unpacker.apply(&early, &mut &tar[..100]).unwrap_err();
+    let second = describe(1, PLAIN, &tar, &tar);
+    let broken = image.unpacker.apply(&second, &mut &tar[..100]).unwrap_err();
     let message = proto::Error::from(broken).message;
     assert!(message.starts_with("unpacking layer 1: "), "{message}");
     let refused = image.unpacker.apply(&early, &mut &tar[..]).unwrap_err();
@@ -165,7 +168,7 @@ fn whose_stream_breaks_say_so() {
 fn a_bomb_ends_at_the_limit() {
     let tar = Tar::default().file("f", &vec![0; 8 << 20]).end();
     for (media_type, blob) in [(GZIP, gzip(&tar)), (ZSTD, zstd(&tar))] {
-        let mut image = Image::with(Limits { bytes: 1 << 20, ..Limits::default() });
+        let image = Image::with(Limits { bytes: 1 << 20, ..Limits::default() });
         let layer = describe(0, media_type, &blob, &tar);
         let error = image.unpacker.apply(&layer, &mut &blob[..]).unwrap_err();
         assert_eq!(proto::Error::from(error).code, proto::Code::ResourceExhausted);
@@ -186,7 +189,7 @@ fn a_full_disk_is_told_with_its_errno() {
         mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=128k"))?;
         let tar = tar();
         let layer = describe(0, PLAIN, &tar, &tar);
-        let mut unpacker = Unpacker::new(Root::open(&path).unwrap(), Limits::default());
+        let unpacker = Unpacker::new(Root::open(&path).unwrap(), Limits::default());
         let error = proto::Error::from(unpacker.apply(&layer, &mut &tar[..]).unwrap_err());
         assert_eq!((error.code, error.errno), (proto::Code::ResourceExhausted, Some(libc::ENOSPC)));
         Ok::<(), nix::errno::Errno>(())
@@ -198,4 +201,52 @@ fn a_full_disk_is_told_with_its_errno() {
             "SKIPPED a_full_disk_is_told_with_its_errno: mounting a tmpfs: {errno}; enable: run as root"
         );
     }
+}
+
+#[test]
+fn that_come_at_once_and_in_any_order_are_written_in_theirs() {
+    let image = Image::new();
+    // Each takes away what the one before it wrote, and writes its own.
+    let tars: Vec<Vec<u8>> = (0..LAYERS_AT_ONCE)
+        .map(|n: u32| {
+            let tar = Tar::default().file("same", format!("{n}").as_bytes());
+            let tar = tar.file(&format!("own-{n}"), &vec![b'x'; 3 << 20]);
+            match n.checked_sub(1) {
+                Some(before) => tar.file(&format!(".wh.own-{before}"), b"").end(),
+                None => tar.end(),
+            }
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for (index, tar) in tars.iter().enumerate().rev() {
+            let index = u32::try_from(index).unwrap();
+            let unpacker = &image.unpacker;
+            scope.spawn(move || {
+                let layer = describe(index, PLAIN, tar, tar);
+                unpacker.apply(&layer, &mut &tar[..]).unwrap();
+            });
+        }
+    });
+    assert_eq!(image.unpacker.finish().unwrap().layers, LAYERS_AT_ONCE);
+    let last = LAYERS_AT_ONCE - 1;
+    assert_eq!(image.read("same"), format!("{last}"));
+    assert_eq!(image.tree(), [format!("own-{last}"), "same".to_owned()]);
+}
+
+#[test]
+fn that_wait_for_their_turn_end_with_the_one_that_fails() {
+    let image = Image::new();
+    let tar = tar();
+    let (first, second) = (describe(0, PLAIN, &tar, &tar), describe(1, PLAIN, &tar, &tar));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| image.unpacker.apply(&second, &mut &tar[..]));
+        let failed = image.unpacker.apply(&first, &mut &tar[..100]).unwrap_err();
+        assert!(
+            matches!(failed.cause, Cause::SizeMismatch { .. } | Cause::Tar { .. }),
+            "{failed:?}"
+        );
+        let waited = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(waited.cause, Cause::Poisoned), "{waited:?}");
+    });
+    assert!(image.unpacker.finish().is_err());
 }

@@ -202,7 +202,7 @@ fn every_cut_and_every_flipped_byte_ends_in_an_answer() {
         .file("d/.wh.q", b"")
         .end();
     let apply = |bytes: &[u8]| {
-        let mut image = Image::new();
+        let image = Image::new();
         let layer = describe(0, PLAIN, bytes, bytes);
         let done = image.unpacker.apply(&layer, &mut &bytes[..]);
         assert_eq!(fs::read(image.dir.path().join("outside")).unwrap(), b"untouched");

@@ -44,7 +44,7 @@ fn are_read_in_every_format_that_gnu_tar_writes() {
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         assert!(made.stdout.len() < contents.len() / 2, "{format:?}: tar made it whole");
-        let mut image = Image::new();
+        let image = Image::new();
         let layer = describe(0, PLAIN, &made.stdout, &made.stdout);
         image.unpacker.apply(&layer, &mut &made.stdout[..]).unwrap();
         let there = image.at("d").join(&name);
