@@ -17,5 +17,6 @@ pub mod core;
 mod driver;
 pub mod guest;
 mod image;
+mod signal;
 mod store;
 pub mod transport;

@@ -133,6 +133,9 @@ pub struct Exec {
     pub limits: CgroupLimits,
     /// The user's own shell as a login shell; argv are its arguments, if any.
     pub login_shell: bool,
+    /// At [`Request::Shutdown`](crate::Request::Shutdown) this goes to its first
+    /// process in the place of TERM to its tree: 1 to 64.
+    pub stop_signal: Option<u32>,
 }
 
 impl Exec {
@@ -163,6 +166,7 @@ impl Exec {
             oom_score_adj: self.oom_score_adj,
             limits: self.limits.to_wire(),
             login_shell: self.login_shell,
+            stop_signal: self.stop_signal,
         }
     }
 
@@ -193,6 +197,7 @@ impl Exec {
             oom_score_adj: w.oom_score_adj,
             limits: w.limits.map(CgroupLimits::from_wire).unwrap_or_default(),
             login_shell: w.login_shell,
+            stop_signal: w.stop_signal,
         })
     }
 }

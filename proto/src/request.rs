@@ -114,6 +114,8 @@ pub struct Configure {
     pub hostname: String,
     /// Over the image's, below a command's own.
     pub env: Vec<EnvVar>,
+    /// Of every command, whatever it asks for: prctl(2), `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privs: bool,
 }
 
 /// The part of an OCI image configuration that gives commands their defaults.
@@ -278,11 +280,16 @@ impl Configure {
         wire::Configure {
             hostname: self.hostname.clone(),
             env: self.env.iter().map(EnvVar::to_wire).collect(),
+            no_new_privs: self.no_new_privs,
         }
     }
 
     fn from_wire(w: wire::Configure) -> Self {
-        Self { hostname: w.hostname, env: w.env.into_iter().map(EnvVar::from_wire).collect() }
+        Self {
+            hostname: w.hostname,
+            env: w.env.into_iter().map(EnvVar::from_wire).collect(),
+            no_new_privs: w.no_new_privs,
+        }
     }
 }
 

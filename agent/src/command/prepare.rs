@@ -51,6 +51,9 @@ pub fn check(exec: &Exec) -> Result<(), Error> {
             &format!("argv and environment have {strings} bytes, the cap is {MAX_EXEC_STRINGS}"),
         ));
     }
+    if exec.stop_signal.is_some_and(|signal| !(1..=MAX_SIGNAL).contains(&signal)) {
+        return Err(Error::invalid("stop_signal", format!("it must be 1 to {MAX_SIGNAL}")));
+    }
     for var in &exec.env {
         if var.name.is_empty() || var.name.contains(&b'=') {
             return Err(bad_arguments("env", "a name must not be empty and has no `=`"));
@@ -99,7 +102,7 @@ pub fn prepare(session: &Session, exec: &Exec) -> Result<Prepared, Error> {
         cwd: c_string("cwd", cwd.as_bytes().to_vec())
             .map_err(|e| e.with_stage(SpawnStage::BadCwd))?,
         user,
-        setup: setup::setup(exec)?,
+        setup: setup::setup(exec, session.no_new_privs)?,
         limits: setup::limits(&exec.limits)?,
         tty: exec.tty,
         login: exec.login_shell,
@@ -149,6 +152,9 @@ fn login_name(shell: &str) -> Result<CString, Error> {
     let name = shell.rsplit('/').next().unwrap_or_default();
     c_string("user", format!("-{name}").into())
 }
+
+/// SIGRTMAX of Linux.
+const MAX_SIGNAL: u32 = 64;
 
 /// What a terminal is taken for where nobody says; the ones of today all are.
 const DEFAULT_TERM: &[u8] = b"xterm-256color";

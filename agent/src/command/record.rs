@@ -29,6 +29,8 @@ pub struct Command {
     pub(crate) id: String,
     pub(crate) idempotency_key: String,
     on_disconnect: OnDisconnect,
+    /// See [`Command::stop_signal`].
+    stop_signal: Option<i32>,
     argv: RefCell<Vec<Bytes>>,
     pub(super) cwd: RefCell<String>,
     pub(super) user: RefCell<String>,
@@ -93,6 +95,7 @@ impl Command {
             id: exec.command_id.clone(),
             idempotency_key: exec.idempotency_key.clone(),
             on_disconnect: exec.on_disconnect,
+            stop_signal: exec.stop_signal.and_then(|signal| i32::try_from(signal).ok()),
             argv: RefCell::new(cut_argv(&exec.argv)),
             cwd: RefCell::new(exec.cwd.clone()),
             user: RefCell::new(exec.user.clone()),
@@ -118,6 +121,12 @@ impl Command {
             finished_unix_ms: Cell::new(0),
             finished: Cell::new(None),
         }
+    }
+
+    /// What its first process is to get when everything ends, where that is not
+    /// TERM to the tree.
+    pub fn stop_signal(&self) -> Option<i32> {
+        self.stop_signal
     }
 
     /// Nothing more will happen to the process.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
-use postern_proto::{EnvVar, Exec, ImageConfig};
+use postern_proto::{Configure, EnvVar, Exec, ImageConfig};
 
 use crate::files::{Root, User, UserError};
 use crate::image::config::{Defaults, Var};
@@ -17,6 +17,8 @@ pub struct Session {
     /// From the image's configuration.
     pub image: Defaults,
     env: Vec<EnvVar>,
+    /// No command gets more rights by a program's setuid bit or capabilities.
+    pub no_new_privs: bool,
     /// The last user that was looked up, with what the files looked like then.
     cached: RefCell<Option<Cached>>,
 }
@@ -45,20 +47,20 @@ fn stamp(root: &Root) -> Option<Stamp> {
 }
 
 impl Session {
-    /// Of a committed image; `env` is the session's own.
-    pub fn new(root: Root, config: &ImageConfig, env: &[EnvVar]) -> Self {
-        let image = Defaults::from(config);
-        Self { root, image, env: env.to_vec(), cached: RefCell::default() }
+    /// Of a committed image, with the session's own settings.
+    pub fn new(root: Root, config: &ImageConfig, settings: &Configure) -> Self {
+        Self::of(root, Defaults::from(config), settings)
     }
 
-    /// The same with another environment of the session's.
-    pub fn with_env(&self, env: &[EnvVar]) -> std::io::Result<Self> {
-        Ok(Self {
-            root: self.root.try_clone()?,
-            image: self.image.clone(),
-            env: env.to_vec(),
-            cached: RefCell::default(),
-        })
+    /// The same with other settings of the session's.
+    pub fn with_settings(&self, settings: &Configure) -> std::io::Result<Self> {
+        Ok(Self::of(self.root.try_clone()?, self.image.clone(), settings))
+    }
+
+    fn of(root: Root, image: Defaults, settings: &Configure) -> Self {
+        let env = settings.env.clone();
+        let no_new_privs = settings.no_new_privs;
+        Self { root, image, env, no_new_privs, cached: RefCell::default() }
     }
 
     /// The user as the image's own files have it now.

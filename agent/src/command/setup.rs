@@ -76,8 +76,9 @@ fn rlimits(exec: &Exec) -> Result<Vec<(c_int, Limits)>, Error> {
     Ok(all)
 }
 
-/// Checks what was asked for and brings it into the kernel's form.
-pub(super) fn setup(exec: &Exec) -> Result<Setup, Error> {
+/// Checks what was asked for and brings it into the kernel's form; `no_new_privs`
+/// is the session's word, which no command takes back.
+pub(super) fn setup(exec: &Exec, no_new_privs: bool) -> Result<Setup, Error> {
     let umask = exec.umask.unwrap_or(DEFAULT_UMASK);
     if umask > 0o777 {
         return Err(Error::invalid("umask", format!("{umask:#o} is more than 0777")));
@@ -88,7 +89,7 @@ pub(super) fn setup(exec: &Exec) -> Result<Setup, Error> {
         umask,
         rlimits: rlimits(exec)?,
         capabilities: exec.capabilities.as_ref().map(capabilities::sets).transpose()?,
-        no_new_privs: exec.no_new_privs,
+        no_new_privs: exec.no_new_privs || no_new_privs,
         nice: exec.nice,
         oom_score_adj: exec.oom_score_adj,
     })
@@ -141,7 +142,7 @@ mod tests {
     use postern_proto::Code;
 
     fn field(exec: &Exec) -> String {
-        let error = setup(exec).unwrap_err();
+        let error = setup(exec, false).unwrap_err();
         assert_eq!(error.code, Code::InvalidArgument, "{error}");
         error.field.unwrap()
     }
@@ -176,11 +177,21 @@ mod tests {
             soft: 1,
             hard: u64::MAX,
         });
-        let made = setup(&Exec { rlimits: all.to_vec(), ..Exec::default() }).unwrap();
+        let made = setup(&Exec { rlimits: all.to_vec(), ..Exec::default() }, false).unwrap();
         let mut numbers: Vec<_> = made.rlimits.iter().map(|(n, _)| *n).collect();
         numbers.sort_unstable();
         assert_eq!(numbers, (0..16).collect::<Vec<_>>(), "every resource, each once");
         assert_eq!(made.umask, 0o022);
+    }
+
+    #[test]
+    fn what_the_session_gives_up_no_command_has() {
+        for (asked, session, is) in
+            [(false, false, false), (false, true, true), (true, false, true)]
+        {
+            let exec = Exec { no_new_privs: asked, ..Exec::default() };
+            assert_eq!(setup(&exec, session).unwrap().no_new_privs, is, "{asked} {session}");
+        }
     }
 
     #[test]

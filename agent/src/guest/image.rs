@@ -19,7 +19,7 @@ use postern_proto::limits::MAX_CONTROL_FRAME;
 use postern_proto::{Code, Configure, Error, ImageConfig, Layer, LayerDone, Request, take_frame};
 
 use crate::files::Root;
-use crate::image::{Limits, Unpacker};
+use crate::image::{Limits, Unpacker, make_working_dir};
 
 /// The workload's init mounts a handful of file systems.
 const WORKLOAD_DEADLINE: Duration = Duration::from_secs(30);
@@ -129,7 +129,8 @@ impl ImageStore {
     pub fn commit(&self, config: &ImageConfig) -> Result<(), Error> {
         let unpacker = self.begin_commit()?;
         let result = unpacker.finish().map_err(Error::from);
-        if let Err(e) = result.and_then(|_| self.enter_root()) {
+        let result = result.and_then(|_| self.make_working_dir(config));
+        if let Err(e) = result.and_then(|()| self.enter_root()) {
             *self.stage() = Stage::Failed(e.to_string());
             return Err(e);
         }
@@ -153,6 +154,11 @@ impl ImageStore {
         };
         *stage = Stage::Committing;
         Ok(unpacker)
+    }
+
+    fn make_working_dir(&self, config: &ImageConfig) -> Result<(), Error> {
+        let root = self.root().map_err(|e| internal("opening the root", &e))?;
+        make_working_dir(&root, &config.working_dir)
     }
 
     /// Asks the workload's init to mount and enter the root.

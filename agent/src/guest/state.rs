@@ -168,8 +168,8 @@ impl State {
                 .enter(namespaces, self.reset_oom)
                 .map_err(|e| failed("entering the workload's namespaces", e))?;
         }
-        let env = self.configure.borrow().env.clone();
-        self.session.replace(Some(Rc::new(Session::new(root, config, &env))));
+        let session = Session::new(root, config, &self.configure.borrow());
+        self.session.replace(Some(Rc::new(session)));
         Ok(())
     }
 
@@ -177,7 +177,7 @@ impl State {
     pub fn reconfigure(&self, configure: Configure) -> Result<(), Error> {
         let session = self.session.borrow().clone();
         if let Some(session) = session {
-            let changed = session.with_env(&configure.env).map_err(|e| {
+            let changed = session.with_settings(&configure).map_err(|e| {
                 Error::new(Code::ResourceExhausted, format!("opening the root again: {e}"))
             })?;
             self.session.replace(Some(Rc::new(changed)));

@@ -26,21 +26,36 @@ pub(super) async fn handle(state: &Rc<State>, grace_ms: u64) -> Result<Reply, Er
     Ok(Reply::Done)
 }
 
-/// Refuses new commands, then TERM, grace, KILL for those that run.
+/// Refuses new commands, then TERM, grace, KILL for those that run; in the place
+/// of TERM the signal that a command was started with, as docker stop does it.
 pub(crate) async fn end_commands(state: &Rc<State>, grace: Duration) {
     if !state.refuse() {
         return;
     }
     let live = state.commands.table.live();
-    signal_all(state, &live, libc::SIGTERM).await;
+    signal_all(state, &live, stop).await;
     until_over(&live, grace).await;
-    signal_all(state, &live, libc::SIGKILL).await;
+    signal_all(state, &live, |_| (libc::SIGKILL, SignalScope::Tree)).await;
     until_over(&live, LAST_WORDS).await;
 }
 
-async fn signal_all(state: &Rc<State>, live: &[Rc<command::Command>], signal: i32) {
+/// A signal of its own means something to the first process only: SIGQUIT would
+/// kill the helpers of a server that it asks to finish.
+fn stop(command: &command::Command) -> (i32, SignalScope) {
+    match command.stop_signal() {
+        Some(signal) => (signal, SignalScope::Process),
+        None => (libc::SIGTERM, SignalScope::Tree),
+    }
+}
+
+async fn signal_all(
+    state: &Rc<State>,
+    live: &[Rc<command::Command>],
+    which: impl Fn(&command::Command) -> (i32, SignalScope),
+) {
     for command in live.iter().filter(|c| !c.is_final()) {
-        let _ = command::signal(&state.commands, command, signal, SignalScope::Tree).await;
+        let (signal, scope) = which(command);
+        let _ = command::signal(&state.commands, command, signal, scope).await;
     }
 }
 

@@ -24,6 +24,7 @@ mod times;
 mod tree;
 mod turns;
 mod whiteout;
+mod working_dir;
 mod xattrs;
 
 use std::fmt::Write as _;
@@ -40,6 +41,7 @@ use layer::Written;
 use packing::Packing;
 use tree::Tree;
 use turns::Turns;
+pub(crate) use working_dir::make as make_working_dir;
 
 /// Twenty times the largest images known (package trees of 100,000 files); at
 /// 1 KiB of kernel memory an inode, a hostile image takes 2 GiB of the guest's

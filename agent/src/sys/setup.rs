@@ -131,6 +131,15 @@ impl<'a> Steps<'a> {
         self.errno
     }
 
+    /// Whether it failed for one of these reasons; then it goes on as if it had not.
+    pub(super) fn forgive(&mut self, reasons: &[c_int]) -> bool {
+        let failed = reasons.contains(&self.errno);
+        if failed {
+            self.errno = 0;
+        }
+        failed
+    }
+
     /// What comes next, for whoever asks where it failed.
     pub(super) fn at(&mut self, step: Step) {
         if self.errno == 0 {

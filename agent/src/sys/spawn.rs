@@ -23,7 +23,7 @@ pub struct Plan {
     pub argv: Vec<CString>,
     /// `NAME=value` each.
     pub env: Vec<CString>,
-    /// Entered after the identity is taken on, so that its rights decide.
+    /// Absolute. Entered as root; where root may not, as the user.
     pub cwd: CString,
     /// Become 0, 1 and 2.
     pub stdio: [Arc<OwnedFd>; 3],
@@ -76,7 +76,7 @@ pub enum Step {
     Credentials = 7,
     /// prctl(2).
     NoNewPrivs = 8,
-    /// chdir(2).
+    /// openat2(2), fchdir(2).
     Cwd = 9,
     /// execve(2).
     Exec = 10,
@@ -113,12 +113,29 @@ pub struct SpawnError {
     pub errno: Errno,
 }
 
+/// `struct open_how`, openat2(2).
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// A link of procfs would lead the child to one of the agent's own descriptors,
+/// copies of which it has until execve(2) (CVE-2024-21626).
+const ENTER: OpenHow = OpenHow {
+    flags: (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64,
+    mode: 0,
+    resolve: libc::RESOLVE_NO_MAGICLINKS,
+};
+
 /// What the parent and the child share.
 struct Context {
     programs: *const *const c_char,
     argv: *const *const c_char,
     env: *const *const c_char,
     cwd: *const c_char,
+    cwd_how: OpenHow,
     stdio: [RawFd; 3],
     terminal: bool,
     uid: u32,
@@ -154,6 +171,7 @@ pub fn spawn(
         argv: argv.as_ptr(),
         env: env.as_ptr(),
         cwd: plan.cwd.as_ptr(),
+        cwd_how: ENTER,
         stdio: plan.stdio.each_ref().map(AsRawFd::as_raw_fd),
         terminal: plan.terminal,
         uid: plan.uid,
@@ -221,6 +239,13 @@ fn prepare(context: &Context) -> c_int {
         steps.run(libc::SYS_ioctl, [0, libc::TIOCSCTTY as usize, 0]);
         steps.at(Step::Stdio);
     }
+    // As docker does it: images have a WorkingDir that only root may enter, such as
+    // /root, and a User. What the user may do in it, its own rights decide. Before
+    // the limits, which may allow no further descriptor.
+    let failed = steps.errno() != 0;
+    enter(&mut steps, context);
+    let entered = failed || !steps.forgive(&[libc::EACCES, libc::EPERM]);
+    steps.at(Step::Stdio);
     // Nothing of the agent's crosses execve(2), whatever a library forgot.
     let cloexec = libc::CLOSE_RANGE_CLOEXEC as usize;
     steps.run(libc::SYS_close_range, [3, u32::MAX as usize, cloexec]);
@@ -238,9 +263,22 @@ fn prepare(context: &Context) -> c_int {
         steps.run(libc::SYS_setresuid, [uid, uid, uid]);
     }
     setup::rights(&mut steps, &context.setup);
-    steps.at(Step::Cwd);
-    steps.run(libc::SYS_chdir, [context.cwd as usize]);
+    if !entered {
+        // A file system of the user's own keeps even root out. What is open is in
+        // the way of a low limit on descriptors, and not needed any more.
+        steps.run(libc::SYS_close_range, [3, u32::MAX as usize, 0]);
+        enter(&mut steps, context);
+    }
     steps.errno()
+}
+
+/// Enters the directory as whoever the child is.
+fn enter(steps: &mut Steps<'_>, context: &Context) {
+    steps.at(Step::Cwd);
+    let (path, how) = (context.cwd as usize, &raw const context.cwd_how as usize);
+    let dir =
+        steps.run(libc::SYS_openat2, [libc::AT_FDCWD as usize, path, how, size_of::<OpenHow>()]);
+    steps.run(libc::SYS_fchdir, [dir as usize]);
 }
 
 /// Tries each program; the errno of the failure that says most.

@@ -9,13 +9,12 @@ mod health;
 mod reply;
 mod request_id;
 mod serve;
-mod signal;
 mod sse;
 mod v1;
 
+pub use crate::signal::{name as signal_name, parse as parse_signal};
 pub use error::{ApiError, ErrorCode, Row, TABLE};
 pub use serve::{Listener, serve};
-pub use signal::{name as signal_name, parse as parse_signal};
 
 use axum::Router;
 use axum::middleware::from_fn;

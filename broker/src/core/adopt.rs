@@ -42,6 +42,7 @@ pub(super) async fn sessions(inner: &Inner) -> Result<Vec<Session>> {
         if let Some(boot) = saved::boot(&row) {
             session.set_boot(boot);
         }
+        session.set_entrypoint(saved::entrypoint(&row));
         if status.is_final() {
             session.set_status(status, row.reason.clone());
         } else {

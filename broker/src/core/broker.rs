@@ -8,12 +8,14 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use postern_proto::Code;
 
+use super::entrypoint::Entrypoint;
 use super::lifecycle::{self, End, Home, Making, note};
 use super::session::Settings;
 use super::shared::SharedRoots;
 use super::{
-    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, Limits, ProgressSender, Result,
-    Session, SessionInfo, SessionStatus, admission, adopt, id, resume, saved,
+    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, ImageConfig, Limits,
+    ProgressSender, Result, Session, SessionInfo, SessionStatus, admission, adopt, id, resume,
+    saved,
 };
 use crate::driver::{
     Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxRoot, SandboxSpec,
@@ -122,8 +124,10 @@ impl Broker {
         progress: Option<ProgressSender>,
     ) -> Result<Session> {
         let image = self.open_image(&request, progress.as_ref()).await?;
+        let about = image.as_ref().map(|layout| layout.about.clone());
+        let entrypoint = Entrypoint::of(&request, about.as_deref())?;
         let (kind, driver) = self.driver(&request);
-        let (session, forgotten) = self.admit(&request, kind)?;
+        let (session, forgotten) = self.admit(&request, kind, about)?;
         let settings = session.settings();
         let home = self.inner.home(session.id());
         let root_mb = request.root_size_mb.unwrap_or_else(|| {
@@ -146,6 +150,7 @@ impl Broker {
             spec,
             image,
             request: &request,
+            entrypoint,
             progress: progress.as_ref(),
             limits: &self.inner.limits,
             shared: self.inner.shared.as_ref(),
@@ -279,7 +284,12 @@ impl Broker {
 
     /// A place in the table, if the host can bear it; with the ended sessions
     /// that are forgotten for it.
-    fn admit(&self, request: &CreateSession, driver: DriverKind) -> Result<(Session, Vec<String>)> {
+    fn admit(
+        &self,
+        request: &CreateSession,
+        driver: DriverKind,
+        image_config: Option<Arc<ImageConfig>>,
+    ) -> Result<(Session, Vec<String>)> {
         let limits = &self.inner.limits;
         let ours = driver != DriverKind::Attach;
         let memory_mb = if ours { request.memory_mb.unwrap_or(DEFAULT_MEMORY_MB) } else { 0 };
@@ -313,6 +323,9 @@ impl Broker {
             ttl: request.ttl.or(limits.default_ttl),
             hostname: hostname(request.hostname.as_deref(), &id)?,
             network: request.network,
+            no_new_privs: request.no_new_privs,
+            entrypoint: request.entrypoint,
+            image_config,
             id,
         };
         let session = Session::new(settings, *self.inner.store.key());

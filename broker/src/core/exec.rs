@@ -169,6 +169,7 @@ impl ExecRequest {
             oom_score_adj: self.setup.oom_score_adj,
             limits: self.setup.limits,
             login_shell: matches!(self.program, Program::LoginShell(_)),
+            stop_signal: None,
         })
     }
 }

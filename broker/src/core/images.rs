@@ -1,10 +1,11 @@
 //! Images: what there is, and what comes and goes.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use postern_proto::{Code, EnvVar};
 
-use super::{Broker, Error, ProgressSender, Pruned, PullPolicy, Result};
+use super::{Broker, Error, ImageConfig, ProgressSender, Pruned, PullPolicy, Result};
 use crate::image::{ImageError, Layout, Reference, Stored};
 
 /// An image that is at hand.
@@ -36,14 +37,8 @@ pub struct ImageDetail {
     pub layers: Vec<ImageLayer>,
     /// Environment of its commands.
     pub env: Vec<EnvVar>,
-    /// As the image names it; empty: root.
-    pub user: String,
-    /// Empty: `/`.
-    pub working_dir: String,
-    /// Bytes that are no UTF-8 are replaced.
-    pub entrypoint: Vec<String>,
-    /// Likewise.
-    pub cmd: Vec<String>,
+    /// What else its configuration says.
+    pub config: Arc<ImageConfig>,
 }
 
 /// A layer of an image.
@@ -195,24 +190,17 @@ fn bare(name: &str) -> ImageInfo {
 }
 
 fn detail(layout: &Layout, info: ImageInfo, manifest: Option<String>) -> ImageDetail {
-    let text = |list: &[bytes::Bytes]| {
-        list.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
-    };
     let layers = layout.layers.iter().map(|layer| ImageLayer {
         digest: layer.digest.clone(),
         diff_id: layer.diff_id.clone(),
         media_type: layer.media_type.clone(),
         size: layer.size,
     });
-    let config = &layout.config;
     ImageDetail {
         info,
         manifest,
         layers: layers.collect(),
-        env: config.env.clone(),
-        user: config.user.clone(),
-        working_dir: config.working_dir.clone(),
-        entrypoint: text(&config.entrypoint),
-        cmd: text(&config.cmd),
+        env: layout.config.env.clone(),
+        config: layout.about.clone(),
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use postern_proto::{Code, Configure, EnvVar};
 use tokio::time::Instant;
 
+use super::entrypoint::Entrypoint;
 use super::shared::SharedRoots;
 use super::{
     BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
@@ -19,6 +20,9 @@ use crate::store::{Store, StoreError};
 
 /// What commands get between TERM and KILL when their session ends.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
+
+/// Likewise where the image's entrypoint is one of them: as docker stop has it.
+const ENTRYPOINT_GRACE: Duration = Duration::from_secs(10);
 
 /// Beyond the grace: killing what is left, syncing, powering off under TCG.
 const POWER_OFF: Duration = Duration::from_secs(10);
@@ -37,6 +41,8 @@ pub(super) struct Making<'a> {
     /// None: what is in the sandbox stays.
     pub(super) image: Option<Layout>,
     pub(super) request: &'a CreateSession,
+    /// None: no command is started.
+    pub(super) entrypoint: Option<Entrypoint>,
     pub(super) progress: Option<&'a ProgressSender>,
     pub(super) limits: &'a Limits,
     /// None: nothing is shared.
@@ -82,8 +88,8 @@ impl Making<'_> {
             Err(error) => return Err(self.with_console(error, &*sandbox).await),
         };
         self.session.set_boot(figures);
-        let (id, boot) = (self.session.id(), saved::boot_text(&figures));
-        self.home.store.set_ready(id, boot).await?;
+        let ready = saved::ready_text(&figures, self.session.info().entrypoint_command_id);
+        self.home.store.set_ready(self.session.id(), ready).await?;
         if !self.session.advance(&[SessionStatus::Starting], SessionStatus::Running) {
             return Err(Error::new(
                 Code::FailedPrecondition,
@@ -112,12 +118,17 @@ impl Making<'_> {
         let answered = begun.elapsed();
         let hostname = if sandbox.is_ours() { self.spec.hostname.clone() } else { String::new() };
         let env = self.request.env.iter().map(|(n, v)| EnvVar::new(n.clone(), v.clone())).collect();
-        guest.configure(Configure { hostname, env }).await?;
+        let no_new_privs = self.request.no_new_privs;
+        guest.configure(Configure { hostname, env, no_new_privs }).await?;
         self.put_image(&guest).await?;
         let filled = begun.elapsed();
         let info = guest.info().await?;
         if !info.image_ready {
             return Err(Error::new(Code::FailedPrecondition, "the sandbox has no image; name one"));
+        }
+        if let Some(entrypoint) = &self.entrypoint {
+            let command = entrypoint.start(self.session, &guest).await?;
+            self.session.set_entrypoint(Some(command));
         }
         Ok(BootFigures {
             sandbox: answered.saturating_sub(unpacked),
@@ -260,8 +271,11 @@ pub(super) enum End {
 }
 
 impl End {
-    fn grace(&self) -> Option<Duration> {
+    fn grace(&self, session: &Session) -> Option<Duration> {
         match self {
+            Self::Asked { force: false } | Self::TimeOver if session.settings().entrypoint => {
+                Some(ENTRYPOINT_GRACE)
+            }
             Self::Asked { force: false } | Self::TimeOver => Some(SHUTDOWN_GRACE),
             Self::Asked { force: true } => Some(Duration::ZERO),
             Self::ByItself(_) | Self::NeverReady(_) => None,
@@ -290,7 +304,7 @@ pub(super) async fn end(session: &Session, home: &Home, why: End) {
     note(home.store.set_status(session.id(), Draining.as_str()).await);
     let (guest, sandbox) = (session.guest_if_any(), session.sandbox_if_any());
     if let Some(sandbox) = &sandbox {
-        if let (Some(grace), Some(guest), true) = (why.grace(), &guest, sandbox.is_ours()) {
+        if let (Some(grace), Some(guest), true) = (why.grace(session), &guest, sandbox.is_ours()) {
             shut_down(guest, &**sandbox, grace).await;
         }
         sandbox.kill(KILL_DEADLINE).await;

@@ -14,6 +14,7 @@ mod adopt;
 mod broker;
 mod builder;
 mod claim;
+mod entrypoint;
 mod error;
 mod exec;
 mod files;
@@ -34,7 +35,8 @@ mod types;
 
 pub use crate::guest::FollowItem;
 pub use crate::image::{
-    LayerProgress, Progress, ProgressSender, Pruned, PullPolicy, RegistryOptions,
+    ImageConfig, LayerProgress, LeftOut, Progress, ProgressSender, Pruned, PullPolicy,
+    RegistryOptions,
 };
 pub use crate::transport::AttachTarget;
 pub use broker::Broker;

@@ -1,11 +1,12 @@
 //! A session as the store has it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::session::Settings;
-use super::{BootFigures, DriverKind, SessionStatus};
+use super::{BootFigures, DriverKind, ImageConfig, SessionStatus};
 use crate::store::{NewSession, SessionRow};
 
 /// What does not change while a session lives. Environments are not in it: they
@@ -19,9 +20,17 @@ struct Saved {
     ttl_ms: Option<u64>,
     hostname: String,
     network: bool,
+    // Brokers before these wrote none of them.
+    #[serde(default)]
+    no_new_privs: bool,
+    #[serde(default)]
+    entrypoint: bool,
+    #[serde(default)]
+    image_config: Option<ImageConfig>,
 }
 
-/// [`BootFigures`], in microseconds.
+/// What is known once a session is ready: [`BootFigures`], in microseconds, and its
+/// first command.
 #[derive(Debug, Serialize, Deserialize)]
 struct SavedBoot {
     sandbox_us: u64,
@@ -30,6 +39,8 @@ struct SavedBoot {
     init_start_us: u64,
     agent_ready_us: u64,
     accelerator: Option<String>,
+    #[serde(default)]
+    entrypoint_command_id: Option<String>,
 }
 
 /// The row of a session that is being admitted.
@@ -42,6 +53,9 @@ pub(super) fn new_row(settings: &Settings) -> NewSession {
         ttl_ms: settings.ttl.map(millis),
         hostname: settings.hostname.clone(),
         network: settings.network,
+        no_new_privs: settings.no_new_privs,
+        entrypoint: settings.entrypoint,
+        image_config: settings.image_config.as_deref().cloned(),
     };
     let since = settings.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     NewSession {
@@ -67,6 +81,9 @@ pub(super) fn settings(row: &SessionRow) -> Option<Settings> {
         ttl: saved.ttl_ms.map(Duration::from_millis),
         hostname: saved.hostname,
         network: saved.network,
+        no_new_privs: saved.no_new_privs,
+        entrypoint: saved.entrypoint,
+        image_config: saved.image_config.map(Arc::new),
     })
 }
 
@@ -76,7 +93,7 @@ pub(super) fn status(row: &SessionRow) -> Option<SessionStatus> {
     all.into_iter().find(|status| status.as_str() == row.status)
 }
 
-pub(super) fn boot_text(boot: &BootFigures) -> String {
+pub(super) fn ready_text(boot: &BootFigures, entrypoint_command_id: Option<String>) -> String {
     json(&SavedBoot {
         sandbox_us: micros(boot.sandbox),
         image_us: micros(boot.image),
@@ -84,6 +101,7 @@ pub(super) fn boot_text(boot: &BootFigures) -> String {
         init_start_us: boot.init_start_us,
         agent_ready_us: boot.agent_ready_us,
         accelerator: boot.accelerator.map(str::to_owned),
+        entrypoint_command_id,
     })
 }
 
@@ -98,6 +116,12 @@ pub(super) fn boot(row: &SessionRow) -> Option<BootFigures> {
         agent_ready_us: saved.agent_ready_us,
         accelerator: known.into_iter().find(|name| saved.accelerator.as_deref() == Some(name)),
     })
+}
+
+/// The first command of a session that was made with one.
+pub(super) fn entrypoint(row: &SessionRow) -> Option<String> {
+    let saved: SavedBoot = serde_json::from_str(row.boot.as_deref()?).ok()?;
+    saved.entrypoint_command_id
 }
 
 /// Of plain fields only, which always have a JSON.
@@ -134,6 +158,13 @@ mod tests {
             ttl: Some(Duration::from_secs(60)),
             hostname: "h".to_owned(),
             network: true,
+            no_new_privs: true,
+            entrypoint: true,
+            image_config: Some(Arc::new(ImageConfig {
+                labels: [("a".to_owned(), "b".to_owned())].into(),
+                stop_signal: 3,
+                ..ImageConfig::default()
+            })),
         };
         let figures = BootFigures {
             total: Duration::from_micros(7),
@@ -148,13 +179,21 @@ mod tests {
             reason: None,
             settings: new.settings,
             sandbox: None,
-            boot: Some(boot_text(&figures)),
+            boot: Some(ready_text(&figures, Some("cmd_x".to_owned()))),
             instances: "[]".to_owned(),
         };
         let back = settings(&row).unwrap();
         assert_eq!(format!("{back:?}"), format!("{of:?}"));
         assert_eq!(status(&row), Some(SessionStatus::Starting));
         assert_eq!(boot(&row), Some(figures));
+        assert_eq!(entrypoint(&row).as_deref(), Some("cmd_x"));
+        // As a broker of before wrote it.
+        let mut of_before: serde_json::Value = serde_json::from_str(&row.settings).unwrap();
+        for new in ["no_new_privs", "entrypoint", "image_config"] {
+            assert!(of_before.as_object_mut().unwrap().remove(new).is_some());
+        }
+        let of_before = SessionRow { settings: of_before.to_string(), ..row.clone() };
+        assert!(settings(&of_before).unwrap().image_config.is_none());
         row.settings = row.settings.replace("qemu", "other");
         row.status = "other".to_owned();
         assert!(settings(&row).is_none() && status(&row).is_none());

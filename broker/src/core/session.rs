@@ -17,7 +17,7 @@ use super::shared::SharedRoot;
 use super::stdin::Gates;
 use super::{
     BootFigures, DriverKind, Error, ExecRequest, FileReader, FileWriter, Finished, FollowOptions,
-    Follower, OutputRange, Result, SessionInfo, SessionStatus, Started, run,
+    Follower, ImageConfig, OutputRange, Result, SessionInfo, SessionStatus, Started, run,
 };
 use crate::driver::Sandbox;
 use crate::guest::{FollowStream, Guest, GuestError, ReadStream, WriteStream};
@@ -41,6 +41,10 @@ pub(super) struct Settings {
     pub(super) ttl: Option<Duration>,
     pub(super) hostname: String,
     pub(super) network: bool,
+    pub(super) no_new_privs: bool,
+    /// The image's entrypoint is its first command.
+    pub(super) entrypoint: bool,
+    pub(super) image_config: Option<Arc<ImageConfig>>,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,7 @@ struct State {
     /// Stays while the sandbox may read it.
     shared: Option<SharedRoot>,
     boot: Option<BootFigures>,
+    entrypoint: Option<String>,
     /// What the console said last, once the sandbox is gone.
     console: String,
 }
@@ -89,6 +94,9 @@ impl Session {
             expires_at: settings.ttl.and_then(|ttl| settings.created_at.checked_add(ttl)),
             hostname: settings.hostname.clone(),
             network: settings.network,
+            no_new_privs: settings.no_new_privs,
+            image_config: settings.image_config.clone(),
+            entrypoint_command_id: state.entrypoint.clone(),
             boot: state.boot,
         }
     }
@@ -280,6 +288,11 @@ impl Session {
 
     pub(super) fn set_guest(&self, guest: Guest) {
         self.state().guest = Some(guest);
+    }
+
+    /// The command that it was made with.
+    pub(super) fn set_entrypoint(&self, command_id: Option<String>) {
+        self.state().entrypoint = command_id;
     }
 
     pub(super) fn set_boot(&self, boot: BootFigures) {

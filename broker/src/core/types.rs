@@ -1,11 +1,12 @@
 //! What a caller asks for and is told, sessions and limits.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use postern_proto::OutputStream;
 
-use crate::image::PullPolicy;
+use crate::image::{ImageConfig, PullPolicy};
 use crate::transport::AttachTarget;
 
 /// How sessions come to be when a request does not say.
@@ -68,6 +69,16 @@ pub struct CreateSession {
     pub hostname: Option<String>,
     /// User-mode network. Off, since through it a guest reaches the host's loopback.
     pub network: bool,
+    /// Start the image's Entrypoint with its Cmd as the first command, as the image's
+    /// User in its WorkingDir. A session whose entrypoint cannot be started is not
+    /// made. It ends by the image's StopSignal, then KILL after 10 s; when it ends by
+    /// itself the session goes on.
+    pub entrypoint: bool,
+    /// In the place of the image's Cmd; with `entrypoint` only.
+    pub cmd: Option<Vec<String>>,
+    /// prctl(2), `PR_SET_NO_NEW_PRIVS` for every command: setuid bits and capabilities
+    /// of programs give nothing. Off, since sudo, su and ping need them.
+    pub no_new_privs: bool,
     /// A sandbox that somebody else runs; nothing is made then.
     pub attach: Option<AttachTarget>,
 }
@@ -155,6 +166,12 @@ pub struct SessionInfo {
     pub hostname: String,
     /// User-mode network.
     pub network: bool,
+    /// Of every command.
+    pub no_new_privs: bool,
+    /// What its image says; None where an attached sandbox keeps its own.
+    pub image_config: Option<Arc<ImageConfig>>,
+    /// The first command, of a session that was made with `entrypoint` and is ready.
+    pub entrypoint_command_id: Option<String>,
     /// Once it is ready.
     pub boot: Option<BootFigures>,
 }

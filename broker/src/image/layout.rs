@@ -2,14 +2,15 @@
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use nix::fcntl::OFlag;
 use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, Os};
-use postern_proto::{EnvVar, ImageConfig, Layer};
+use postern_proto::Layer;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
 
+use super::config::{self, ImageConfig};
 use super::reference::LayoutPlace;
 use super::{Digest, Hold, ImageError};
 
@@ -30,7 +31,10 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) struct Layout {
     dir: PathBuf,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) config: ImageConfig,
+    /// For its commands.
+    pub(crate) config: postern_proto::ImageConfig,
+    /// For people.
+    pub(crate) about: Arc<ImageConfig>,
     /// Keeps the blobs in the store while somebody has the layout.
     hold: Option<Hold>,
 }
@@ -67,7 +71,9 @@ impl Layout {
             return Err(ImageError::malformed(&dir, what));
         }
         let layers = layers(&dir, manifest, config.rootfs().diff_ids())?;
-        Ok(Self { dir, layers, config: defaults(&config), hold: None })
+        let (config, about) = config::read(config.config().as_ref())
+            .map_err(|problem| ImageError::malformed(&dir, problem))?;
+        Ok(Self { dir, layers, config, about: Arc::new(about), hold: None })
     }
 
     /// Bytes of all layers.
@@ -159,21 +165,6 @@ fn layers(
     Ok(blobs.iter().zip(diff_ids).enumerate().map(layer).collect())
 }
 
-fn defaults(config: &ImageConfiguration) -> ImageConfig {
-    let Some(config) = config.config() else { return ImageConfig::default() };
-    let bytes = |list: &Option<Vec<String>>| {
-        list.iter().flatten().map(|s| Bytes::from(s.clone())).collect()
-    };
-    let env = config.env().iter().flatten().filter_map(|pair| pair.split_once('='));
-    ImageConfig {
-        env: env.map(|(name, value)| EnvVar::new(name, value)).collect(),
-        user: config.user().clone().unwrap_or_default(),
-        working_dir: config.working_dir().clone().unwrap_or_default(),
-        entrypoint: bytes(config.entrypoint()),
-        cmd: bytes(config.cmd()),
-    }
-}
-
 /// A JSON document by its descriptor, size and digest checked.
 async fn document<T: DeserializeOwned>(dir: &Path, of: &Descriptor) -> Result<T, ImageError> {
     let digest = of.digest().to_string();
@@ -251,6 +242,7 @@ async fn open_regular(path: &Path) -> Result<(tokio::fs::File, u64), ImageError>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use postern_proto::EnvVar;
     use std::fs;
 
     struct Made {

@@ -12,6 +12,7 @@
 //! links are not followed, nothing is unpacked on the host.
 
 mod archive;
+mod config;
 mod digest;
 mod error;
 mod layout;
@@ -23,6 +24,7 @@ mod registry;
 mod send;
 mod store;
 
+pub use config::{ImageConfig, LeftOut};
 pub(crate) use digest::Digest;
 pub(crate) use error::{ImageError, said};
 pub(crate) use layout::Layout;

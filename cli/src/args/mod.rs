@@ -219,11 +219,16 @@ pub(crate) enum SessionsAction {
         /// Environment of its commands
         #[arg(short, long, value_name = "NAME[=VALUE]")]
         env: Vec<String>,
+        /// No program gives any of its commands more rights than it has
+        #[arg(long)]
+        no_new_privs: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
         /// Image, as `run` takes it [default: the broker's]
         image: Option<String>,
+        #[command(flatten)]
+        first: FirstCommand,
     },
     /// End sessions
     Rm {
@@ -234,6 +239,17 @@ pub(crate) enum SessionsAction {
         #[arg(required = true)]
         sessions: Vec<String>,
     },
+}
+
+/// What runs from the beginning.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FirstCommand {
+    /// Start the image's entrypoint as the first command
+    #[arg(long)]
+    pub(crate) entrypoint: bool,
+    /// Arguments of the entrypoint, in the place of the image's Cmd
+    #[arg(last = true, requires = "entrypoint", value_name = "CMD")]
+    pub(crate) cmd: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -330,6 +346,21 @@ mod tests {
     fn the_definition_holds_together() {
         use clap::CommandFactory;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn words_for_the_entrypoint_need_one() {
+        let line = ["postern", "sessions", "create", "--entrypoint", "nginx", "--", "-g", "x"];
+        let Command::Sessions(Sessions {
+            action: Some(SessionsAction::Create { first, .. }), ..
+        }) = Args::try_parse_from(line).unwrap().command
+        else {
+            panic!("another command")
+        };
+        assert!(first.entrypoint);
+        assert_eq!(first.cmd, ["-g", "x"]);
+        let without = line.iter().filter(|word| **word != "--entrypoint");
+        assert!(Args::try_parse_from(without).is_err());
     }
 
     #[test]

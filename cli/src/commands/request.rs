@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::args::{LimitOptions, ProcessOptions, SessionOptions};
+use crate::args::{FirstCommand, LimitOptions, ProcessOptions, SessionOptions};
 use crate::terminal::{self, Size};
 
 /// The body that makes a session.
@@ -20,6 +20,16 @@ pub(super) fn session(image: Option<&str>, options: &SessionOptions, env: &[Stri
         ("ephemeral", json!(true)),
         ("env", environment(env)),
     ])
+}
+
+/// What a session starts by itself.
+pub(super) fn first_command(body: &mut Value, first: &FirstCommand) {
+    if first.entrypoint {
+        body["entrypoint"] = true.into();
+    }
+    if !first.cmd.is_empty() {
+        body["cmd"] = json!(first.cmd);
+    }
 }
 
 /// A command to start.
@@ -169,6 +179,25 @@ mod tests {
 
     fn exec(process: &ProcessOptions, limits: &LimitOptions, program: Program<'_>) -> Value {
         Exec { program, process, limits, stdin: true, tty: None, followed: true }.body()
+    }
+
+    #[test]
+    fn an_entrypoint_has_the_images_arguments_unless_others_are_given() {
+        let body = |first| {
+            let mut body = json!({});
+            first_command(&mut body, &first);
+            body
+        };
+        let words = || vec!["a b".to_owned(), "-c".to_owned()];
+        assert_eq!(body(FirstCommand { entrypoint: false, cmd: vec![] }), json!({}));
+        assert_eq!(
+            body(FirstCommand { entrypoint: true, cmd: vec![] }),
+            json!({"entrypoint": true})
+        );
+        assert_eq!(
+            body(FirstCommand { entrypoint: true, cmd: words() }),
+            json!({"entrypoint": true, "cmd": ["a b", "-c"]})
+        );
     }
 
     #[test]

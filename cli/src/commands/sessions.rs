@@ -1,7 +1,7 @@
 //! `postern sessions ls|create|rm`.
 
 use super::{request, resolve};
-use crate::args::{SessionOptions, Sessions, SessionsAction};
+use crate::args::{Sessions, SessionsAction};
 use crate::connect;
 use crate::error::Error;
 use crate::progress::Making;
@@ -11,8 +11,11 @@ pub(crate) async fn run(args: Sessions) -> Result<u8, Error> {
     match args.action {
         None => list(args.json).await,
         Some(SessionsAction::Ls { json }) => list(json || args.json).await,
-        Some(SessionsAction::Create { options, env, json, image }) => {
-            create(image.as_deref(), &options, &env, json || args.json).await
+        Some(SessionsAction::Create { options, env, first, no_new_privs, json, image }) => {
+            let mut body = request::session(image.as_deref(), &options, &env);
+            body["no_new_privs"] = no_new_privs.into();
+            request::first_command(&mut body, &first);
+            create(image.as_deref(), &body, json || args.json).await
         }
         Some(SessionsAction::Rm { force, sessions }) => remove(&sessions, force).await,
     }
@@ -34,16 +37,10 @@ async fn list(json: bool) -> Result<u8, Error> {
     Ok(0)
 }
 
-async fn create(
-    image: Option<&str>,
-    options: &SessionOptions,
-    env: &[String],
-    json: bool,
-) -> Result<u8, Error> {
+async fn create(image: Option<&str>, body: &serde_json::Value, json: bool) -> Result<u8, Error> {
     let client = connect::daemon().await?;
     let mut making = Making::new(image);
-    let body = request::session(image, options, env);
-    let session = client.create_session(&body, |step| making.show(step)).await?;
+    let session = client.create_session(body, |step| making.show(step)).await?;
     drop(making);
     if json {
         println!("{}", serde_json::json!(session));

@@ -60,6 +60,7 @@ pub(crate) fn exec() -> Exec {
         oom_score_adj: Some(1000),
         limits: CgroupLimits { memory_bytes: Some(1), cpu_millis: Some(2), pids: Some(3) },
         login_shell: true,
+        stop_signal: Some(3),
     }
 }
 
@@ -108,7 +109,11 @@ pub(crate) fn requests() -> Vec<Request> {
     let id = || "cmd_1".to_owned();
     vec![
         Request::Ping,
-        Request::Configure(Configure { hostname: "h".into(), env: vec![EnvVar::new("A", "")] }),
+        Request::Configure(Configure {
+            hostname: "h".into(),
+            env: vec![EnvVar::new("A", "")],
+            no_new_privs: true,
+        }),
         Request::PrepareImage { layers: 2 },
         Request::CommitImage(ImageConfig {
             env: vec![EnvVar::new("PATH", "/bin")],
@@ -141,7 +146,11 @@ pub(crate) fn requests() -> Vec<Request> {
         Request::Resume(Resume {
             unix_us: 1,
             entropy: vec![7; 32].into(),
-            configure: Some(Configure { hostname: "h".into(), env: vec![EnvVar::new("A", "2")] }),
+            configure: Some(Configure {
+                hostname: "h".into(),
+                env: vec![EnvVar::new("A", "2")],
+                no_new_privs: true,
+            }),
         }),
     ]
 }

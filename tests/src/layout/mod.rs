@@ -208,6 +208,16 @@ impl Layout {
     }
 }
 
+/// busybox, and files of one's own beside it, as a layout with one image.
+pub fn write_busybox(to: &Path, config: &Value, files: &[(&str, Node)]) {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (path, node) in files {
+        archive::append(&mut tar, path, node, None);
+    }
+    let own = tar.into_inner().unwrap();
+    write_image(to, config, &[Blob::pack(0, &base_layer()), Blob::pack(1, &own)]);
+}
+
 /// Writes layers, named as they name themselves, as a layout with one image.
 pub fn write_image(to: &Path, config: &Value, layers: &[Blob]) {
     let blobs = to.join("blobs/sha256");

@@ -3,6 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use postern_tests::events::Events;
+use postern_tests::layout::write_busybox;
 use postern_tests::{Broker, Kind, Rig, Session, proc, wait};
 use serde_json::{Value, json};
 
@@ -46,6 +47,25 @@ pub(crate) fn commands_of_a_dead_serve_are_lost_and_never_exit_zero(rig: &Rig) {
     assert_eq!(session.say("echo $KEPT; id -un"), "yes\nroot");
     let pids = session.say("set -- /proc/[0-9]*; echo $#");
     assert_eq!(pids, "2", "what the dead serve had started is gone with it");
+}
+
+pub(crate) fn an_entrypoint_of_a_dead_serve_is_lost_and_not_started_again(rig: &Rig) {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo started >> /started; echo up; exec busybox sleep 1000";
+    write_busybox(dir.path(), &json!({"Env": ["PATH=/bin"], "Cmd": ["sh", "-c", script]}), &[]);
+    let image = format!("oci:{}", dir.path().display());
+    let session = rig.fresh(json!({"image": image, "entrypoint": true, "no_new_privs": true}));
+    let command = session.command(session.info["entrypoint_command_id"].as_str().unwrap());
+    command.said("up");
+    kill_serve(&session);
+    wait::until("its loss is told", wait::seconds(30), || {
+        let look = command.look();
+        assert_ne!(look.json["status"], "exited", "{look:?}");
+        (look.status == 503 && look.json["message"].as_str()?.contains("lost")).then_some(())
+    });
+    assert_eq!(session.say("cat /started"), "started");
+    // What the session was made with holds for the serving process that came after.
+    assert_eq!(session.say("busybox grep NoNewPrivs /proc/self/status"), "NoNewPrivs:\t1");
 }
 
 pub(crate) fn a_retry_after_serve_died_starts_nothing(rig: &Rig) {

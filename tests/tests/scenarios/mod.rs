@@ -12,6 +12,7 @@ pub(crate) mod files;
 pub(crate) mod held_open;
 pub(crate) mod hostile;
 pub(crate) mod image;
+pub(crate) mod image_config;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod lossless;
@@ -112,6 +113,16 @@ macro_rules! both_rigs {
                 an_image_that_is_not_one_of_the_samples_runs,
                 a_layer_that_is_not_what_it_says_makes_no_session,
                 hostile_images_make_no_session_and_leave_none;
+            image_config:
+                an_entrypoint_is_the_first_command,
+                an_entrypoint_that_cannot_start_makes_no_session,
+                an_entrypoint_is_stopped_by_its_images_signal,
+                an_entrypoint_that_does_not_stop_is_killed_after_ten_seconds,
+                what_an_image_says_of_itself_is_shown,
+                a_working_dir_that_is_none_makes_no_session,
+                a_user_starts_in_a_working_dir_that_only_root_may_enter,
+                a_cwd_that_is_a_link_of_procfs_is_refused,
+                setuid_bits_of_an_image_count_unless_the_session_says_no;
             kill:
                 a_signal_to_the_process_is_for_the_process_alone,
                 a_signal_to_the_group_reaches_its_members,
@@ -148,7 +159,8 @@ macro_rules! both_rigs {
                 a_retried_exec_runs_once_also_when_the_broker_died,
                 commands_whose_callers_died_with_the_broker_are_ended,
                 a_sandbox_that_died_while_no_broker_was_there_is_failed,
-                a_broker_killed_while_it_makes_a_session_leaves_nothing;
+                a_broker_killed_while_it_makes_a_session_leaves_nothing,
+                an_entrypoint_is_started_once_also_when_the_broker_died;
             shell:
                 a_shell_on_a_terminal_is_one,
                 the_windows_size_is_followed,

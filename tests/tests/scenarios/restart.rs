@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use postern_tests::events::{Event, Events};
 use postern_tests::http::Response;
+use postern_tests::layout::write_busybox;
 use postern_tests::random::Random;
 use postern_tests::{Broker, Rig, proc, wait};
 use serde_json::{Value, json};
@@ -277,4 +278,26 @@ pub(crate) fn a_broker_killed_while_it_makes_a_session_leaves_nothing(rig: &Rig)
         });
         assert_eq!(std::fs::read_dir(data.join("sessions")).unwrap().count(), 0);
     }
+}
+
+pub(crate) fn an_entrypoint_is_started_once_also_when_the_broker_died(rig: &Rig) {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo started >> /started; echo up; exec busybox sleep 1000";
+    let config = json!({"Env": ["PATH=/bin"], "Cmd": ["sh", "-c", script], "Labels": {"a": "b"}});
+    write_busybox(dir.path(), &config, &[]);
+    let image = format!("oci:{}", dir.path().display());
+    let session = rig.fresh(json!({"image": image, "entrypoint": true, "no_new_privs": true}));
+    let id = session.info["entrypoint_command_id"].as_str().unwrap();
+    session.command(id).said("up");
+    let before = session.look().ok();
+    restart(rig);
+    let path = format!("/v1/sessions/{}", session.id);
+    let command = insist(rig.broker(), "GET", &format!("{path}/commands/{id}"), &Value::Null);
+    assert_eq!((&command["status"], &command["output"]), (&json!("running"), &json!("up\n")));
+    assert_eq!(session.say("cat /started"), "started");
+    let after = session.look().ok();
+    for key in ["entrypoint_command_id", "image_config", "no_new_privs"] {
+        assert_eq!(after[key], before[key], "{key}");
+    }
+    assert_eq!(after["image_config"]["labels"], json!({"a": "b"}));
 }

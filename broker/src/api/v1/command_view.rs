@@ -4,8 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::error::ApiError;
-use crate::api::signal;
 use crate::core::{CommandInfo, CommandState, Exit, ExitStatus, OnDisconnect, TtySize, Usage};
+use crate::signal;
 
 /// One command without its output.
 pub(super) fn view(session_id: &str, info: &CommandInfo) -> Map<String, Value> {

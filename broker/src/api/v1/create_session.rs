@@ -30,11 +30,11 @@ pub(crate) async fn handle(
     if progress::is_wanted(&headers) {
         return Ok(progress::answer("session", |sender| async move {
             let session = broker.create_session(request, Some(sender)).await?;
-            Ok(session_view::view(&session.info()))
+            Ok(session_view::detail(&session.info()))
         }));
     }
     let session = broker.create_session(request, None).await?;
-    Ok(reply::json(StatusCode::OK, &session_view::view(&session.info())))
+    Ok(reply::json(StatusCode::OK, &session_view::detail(&session.info())))
 }
 
 fn parse(mut fields: Fields) -> Result<CreateSession, ApiError> {
@@ -65,6 +65,9 @@ fn parse(mut fields: Fields) -> Result<CreateSession, ApiError> {
         root_size_mb: fields.number_in("root_size_mb", 1, u32::MAX)?,
         hostname: name(&mut fields, "hostname")?,
         network: fields.flag("network")?.unwrap_or(false),
+        entrypoint: fields.flag("entrypoint")?.unwrap_or(false),
+        cmd: fields.texts("cmd")?,
+        no_new_privs: fields.flag("no_new_privs")?.unwrap_or(false),
         attach: fields.object("attach")?.map(attach).transpose()?,
     })
 }
@@ -151,13 +154,14 @@ mod tests {
     fn everything_that_can_be_asked() {
         let request = read(
             r#"{"image":"debian","env":{"A":"b"},"memory_mb":512,"cpus":2,"ttl":60,"driver":"process",
-                "root_size_mb":300,"hostname":"h","pull_policy":"always","network":true,"session_type":"sandbox","ephemeral":true,"x":1}"#,
+                "root_size_mb":300,"hostname":"h","pull_policy":"always","network":true,"no_new_privs":true,"entrypoint":true,"cmd":["a","b"],"session_type":"sandbox","ephemeral":true,"x":1}"#,
         )
         .unwrap();
         assert_eq!(request.image.as_deref(), Some("debian"));
         assert_eq!(request.ttl, Some(Duration::from_secs(60)));
         assert_eq!(request.driver, Some(DriverChoice::Process));
-        assert!(request.network);
+        assert!(request.network && request.no_new_privs && request.entrypoint);
+        assert_eq!(request.cmd, Some(vec!["a".to_owned(), "b".to_owned()]));
         assert_eq!(request.pull_policy, PullPolicy::Always);
         assert!(read("").unwrap().image.is_none());
         assert_eq!(read("").unwrap().pull_policy, PullPolicy::Missing);
@@ -177,6 +181,10 @@ mod tests {
             (r#"{"image":""}"#, "image"),
             (r#"{"image":7}"#, "image"),
             (r#"{"pull_policy":"often"}"#, "pull_policy"),
+            (r#"{"entrypoint":["sh"]}"#, "entrypoint"),
+            (r#"{"cmd":"ls"}"#, "cmd"),
+            (r#"{"cmd":["a\u0000"]}"#, "cmd[0]"),
+            (r#"{"no_new_privs":1}"#, "no_new_privs"),
             (r#"{"attach":{}}"#, "attach"),
             (r#"{"attach":{"cid":2}}"#, "attach.cid"),
             (r#"{"attach":{"cid":3,"unix":"/x"}}"#, "attach"),

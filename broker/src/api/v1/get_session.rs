@@ -15,5 +15,5 @@ pub(crate) async fn handle(
     Params(id): Params<String>,
 ) -> Result<Response, ApiError> {
     let session = broker.session(&id)?;
-    Ok(reply::json(StatusCode::OK, &session_view::view(&session.info())))
+    Ok(reply::json(StatusCode::OK, &session_view::detail(&session.info())))
 }

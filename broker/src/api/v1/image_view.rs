@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::api::reply::rfc3339;
-use crate::core::{ImageDetail, ImageInfo, ImageLayer};
+use crate::core::{ImageConfig, ImageDetail, ImageInfo, ImageLayer};
+use crate::signal;
 
 /// One image of a listing.
 pub(super) fn view(info: &ImageInfo) -> Value {
@@ -17,21 +18,35 @@ pub(super) fn detail(detail: &ImageDetail) -> Value {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         format!("{}={}", text(&var.name), text(&var.value))
     });
+    let mut config = config(&detail.config);
+    config["env"] = env.collect();
     let more = json!({
         "manifest": detail.manifest,
         "layers": detail.layers.iter().map(layer).collect::<Value>(),
-        "config": {
-            "env": env.collect::<Vec<_>>(),
-            "user": detail.user,
-            "working_dir": detail.working_dir,
-            "entrypoint": detail.entrypoint,
-            "cmd": detail.cmd,
-        },
+        "config": config,
     });
     if let Value::Object(more) = more {
         map.extend(more);
     }
     Value::Object(map)
+}
+
+/// What an image's configuration says, without the environment.
+pub(super) fn config(config: &ImageConfig) -> Value {
+    let left_out = config
+        .left_out
+        .iter()
+        .map(|part| json!({"field": part.field, "value": part.value, "reason": part.reason}));
+    json!({
+        "user": config.user,
+        "working_dir": config.working_dir,
+        "entrypoint": config.entrypoint,
+        "cmd": config.cmd,
+        "stop_signal": signal::name(config.stop_signal),
+        "labels": config.labels,
+        "exposed_ports": config.exposed_ports,
+        "left_out": left_out.collect::<Value>(),
+    })
 }
 
 fn fields(info: &ImageInfo) -> Map<String, Value> {

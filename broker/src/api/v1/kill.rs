@@ -8,11 +8,9 @@ use serde_json::{Value, json};
 use crate::api::error::ApiError;
 use crate::api::extract::{Json, Params};
 use crate::api::fields::Fields;
-use crate::api::{reply, signal};
+use crate::api::reply;
 use crate::core::{Broker, SignalScope};
-
-/// SIGTERM, what kill(1) sends.
-const DEFAULT_SIGNAL: u32 = 15;
+use crate::signal;
 
 pub(crate) async fn handle(
     State(broker): State<Broker>,
@@ -35,7 +33,7 @@ pub(crate) async fn handle(
 /// its children to stay.
 pub(super) fn parse(mut fields: Fields) -> Result<(u32, SignalScope), ApiError> {
     let known = match fields.take("signal") {
-        None => Some(DEFAULT_SIGNAL),
+        None => Some(signal::TERM),
         Some(Value::String(text)) => signal::parse(&text),
         Some(Value::Number(number)) => number.as_u64().and_then(signal::by_number),
         Some(_) => return Err(fields.invalid("signal", "must be a name such as TERM, or a number")),

@@ -17,5 +17,5 @@ pub(crate) async fn handle(
 ) -> Result<Response, ApiError> {
     let session = broker.session(&id)?;
     session.resume().await?;
-    Ok(reply::json(StatusCode::OK, &session_view::view(&session.info())))
+    Ok(reply::json(StatusCode::OK, &session_view::detail(&session.info())))
 }

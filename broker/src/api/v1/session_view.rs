@@ -4,8 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::image_view;
 use crate::api::reply::rfc3339;
 use crate::core::{BootFigures, SessionInfo};
+
+/// One session with what its image says, which a listing would repeat for each.
+pub(super) fn detail(info: &SessionInfo) -> Value {
+    let mut view = view(info);
+    view["image_config"] = info.image_config.as_deref().map(image_view::config).into();
+    view
+}
 
 /// One session.
 pub(super) fn view(info: &SessionInfo) -> Value {
@@ -25,6 +33,8 @@ pub(super) fn view(info: &SessionInfo) -> Value {
         "expires_at": info.expires_at.map(rfc3339),
         "hostname": info.hostname,
         "network": info.network,
+        "no_new_privs": info.no_new_privs,
+        "entrypoint_command_id": info.entrypoint_command_id,
         "boot": info.boot.as_ref().map(boot),
     })
 }
