@@ -59,6 +59,7 @@ scenarios! { process, in process_only,
     survival:
         commands_of_a_dead_serve_are_lost_and_never_exit_zero,
         a_retry_after_serve_died_starts_nothing,
+        a_retry_before_serve_is_back_starts_nothing,
         an_entrypoint_of_a_dead_serve_is_lost_and_not_started_again,
         serve_may_die_again_and_again,
         a_stopped_serve_delays_and_loses_nothing,

@@ -19,8 +19,8 @@ const INLINE: usize = 64 << 10;
 pub(super) async fn start(session: &Session, request: ExecRequest) -> Result<Started> {
     let guest = session.guest()?;
     let exec = request.to_exec(session.command_id(&guest), OnDisconnect::Keep)?;
-    session.claim_key(&guest, &exec)?;
-    let result = guest.exec(exec).await?;
+    let instance = session.claim_key(&guest, &exec)?;
+    let result = guest.exec_by(exec, instance).await?;
     session.key_is_for(&result.command);
     Ok(Started { info: started(result.command)?, existing: result.existing })
 }
@@ -32,12 +32,12 @@ pub(super) async fn run(session: &Session, request: ExecRequest, cap: usize) -> 
     exec.wait = true;
     exec.lossless = true;
     exec.inline_limit = u32::try_from(INLINE.min(cap)).unwrap_or(u32::MAX);
-    session.claim_key(&guest, &exec)?;
+    let instance = session.claim_key(&guest, &exec)?;
     let kill = exec.on_disconnect == OnDisconnect::Kill;
     // Noted before the request leaves: from then on the command may exist.
     let mut caller = kill
         .then(|| session.callers().enter(guest.clone(), &exec.idempotency_key, &exec.command_id));
-    let result = match guest.exec(exec).await {
+    let result = match guest.exec_by(exec, instance).await {
         Ok(result) => result,
         // The agent has answered that there is no command.
         Err(answered @ GuestError::Agent(_)) => {

@@ -340,17 +340,19 @@ impl Session {
     }
 
     /// Notes what an exec's key is for; an error if it was for a command that was
-    /// lost, and that a retry must not start again.
-    pub(super) fn claim_key(&self, guest: &Guest, exec: &Exec) -> Result<()> {
-        let earlier = self.inner.keys.get(&exec.idempotency_key);
-        let lost = |id: &String| self.inner.issued.was_lost(id, &guest.instances().borrow());
-        if earlier.as_ref().is_some_and(lost) {
+    /// lost, and that a retry must not start again. Gives the serving process that
+    /// alone may be asked: the one that knows the key, if it is not the first time.
+    pub(super) fn claim_key(&self, guest: &Guest, exec: &Exec) -> Result<Option<String>> {
+        let Some(earlier) = self.inner.keys.get(&exec.idempotency_key) else {
+            self.inner.keys.put(&exec.idempotency_key, &exec.command_id);
+            return Ok(None);
+        };
+        // Looked at once: another process may be met at any moment.
+        let instances = guest.instances().borrow().clone();
+        if self.inner.issued.was_lost(&earlier, &instances) {
             return Err(GuestError::Restarted.into());
         }
-        if earlier.is_none() {
-            self.inner.keys.put(&exec.idempotency_key, &exec.command_id);
-        }
-        Ok(())
+        Ok(instances.last().cloned())
     }
 
     /// The agent's word on which command a key is for.

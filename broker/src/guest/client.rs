@@ -169,8 +169,17 @@ impl Guest {
         request: &Request,
         policy: Policy,
     ) -> Result<Reply, GuestError> {
+        self.call_by(request, policy, None).await
+    }
+
+    /// A call that only this serving process may answer.
+    pub(super) async fn call_by(
+        &self,
+        request: &Request,
+        policy: Policy,
+        mut instance: Option<String>,
+    ) -> Result<Reply, GuestError> {
         let deadline = policy.within.map(|within| Instant::now() + within);
-        let mut instance: Option<String> = None;
         loop {
             let link_by = Instant::now() + LINK_DEADLINE;
             let link = self.link(deadline.map_or(link_by, |at| at.min(link_by))).await?;

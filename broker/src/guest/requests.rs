@@ -75,6 +75,16 @@ impl Guest {
     /// Starts a command; with `wait` the reply comes at its exit, however long
     /// that takes. After a broken link it is sent again: the id is known then.
     pub async fn exec(&self, exec: Exec) -> Result<ExecResult, GuestError> {
+        self.exec_by(exec, None).await
+    }
+
+    /// Likewise, by this serving process and no other: what is asked for may have
+    /// run there already, and another would not know.
+    pub async fn exec_by(
+        &self,
+        exec: Exec,
+        instance: Option<String>,
+    ) -> Result<ExecResult, GuestError> {
         let policy = Policy {
             doing: "starting a command",
             retry: Retry::SameInstance,
@@ -83,7 +93,7 @@ impl Guest {
         };
         let (keyed, cap) = (!exec.idempotency_key.is_empty(), exec.inline_limit);
         let request = Request::Exec(Box::new(exec));
-        let result = match self.call(&request, policy).await? {
+        let result = match self.call_by(&request, policy, instance).await? {
             Reply::Exec(result) => *result,
             _ => return Err(self.wrong(policy.doing, Fault::WrongReply("exec"))),
         };

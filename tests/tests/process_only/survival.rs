@@ -88,6 +88,32 @@ pub(crate) fn a_retry_after_serve_died_starts_nothing(rig: &Rig) {
     assert_eq!(session.exec(&other).ok()["stdout"], "ran\n");
 }
 
+pub(crate) fn a_retry_before_serve_is_back_starts_nothing(rig: &Rig) {
+    let session = rig.fresh(json!({}));
+    let once = json!({"command": "echo ran >> /tmp/ran; sleep 1000", "idempotency_key": "k"});
+    let mut background = once.clone();
+    background["background"] = true.into();
+    session.exec(&background).ok();
+    wait::until("it ran", wait::seconds(30), || {
+        (session.say("cat /tmp/ran 2>/dev/null; true") == "ran").then_some(())
+    });
+    let below = proc::descendants(session.sandbox_pid());
+    let init = below.iter().find(|p| p.comm == "postern-init").unwrap().pid;
+    // Who would start it again does nothing for now.
+    send(init, Signal::SIGSTOP);
+    send(session.serve_pid().unwrap(), Signal::SIGKILL);
+    std::thread::scope(|scope| {
+        let retries = [&once, &background].map(|request| scope.spawn(|| session.exec(request)));
+        // They wait for a link.
+        wait::pause(wait::seconds(1));
+        send(init, Signal::SIGCONT);
+        for retry in retries {
+            retry.join().unwrap().error(503, "unavailable");
+        }
+    });
+    assert_eq!(session.say("cat /tmp/ran"), "ran");
+}
+
 pub(crate) fn serve_may_die_again_and_again(rig: &Rig) {
     let session = rig.fresh(json!({}));
     session.say("echo kept > /tmp/kept");
