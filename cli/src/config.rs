@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) docker_config: Option<PathBuf>,
     /// `postern-agent`.
     pub(crate) agent: Option<PathBuf>,
+    /// `x86_64` or `aarch64`; default: as this host.
+    pub(crate) guest_arch: Option<String>,
     /// `vmlinuz`.
     pub(crate) kernel: Option<PathBuf>,
     /// `initramfs.img`.
@@ -89,6 +91,10 @@ impl Config {
         });
         if let Some(path) = &self.agent {
             builder = builder.agent(path);
+        }
+        if let Some(name) = &self.guest_arch {
+            let arch = name.parse().map_err(|e| Error::usage(format!("guest_arch: {e}")))?;
+            builder = builder.guest_arch(arch);
         }
         if let Some(path) = &self.kernel {
             builder = builder.kernel(path);
@@ -150,6 +156,8 @@ mod tests {
         assert!(load("driver = \"kvm\"", Serve::default()).unwrap().builder().is_err());
         let wrong = load("on_shutdown = \"stay\"", Serve::default()).unwrap_err().to_string();
         assert!(wrong.contains("on_shutdown"), "{wrong}");
+        let wrong = load("guest_arch = \"arm\"", Serve::default()).unwrap();
+        assert!(wrong.builder().unwrap_err().to_string().contains("guest_arch"));
         let wrong = load("image_store_size = \"much\"", Serve::default()).unwrap();
         assert!(wrong.builder().unwrap_err().to_string().contains("image_store_size"));
         let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };

@@ -31,6 +31,7 @@ mod stdin;
 mod stdin_flow;
 mod types;
 
+pub use crate::arch::{GuestArch, UnknownArch};
 pub use crate::guest::FollowItem;
 pub use crate::image::{
     LayerProgress, Progress, ProgressSender, Pruned, PullPolicy, RegistryOptions,
