@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod arch;
 pub mod core;
 mod driver;
 pub mod guest;

@@ -38,6 +38,8 @@ pub(crate) struct Config {
     pub(crate) docker_config: Option<PathBuf>,
     /// `postern-agent`.
     pub(crate) agent: Option<PathBuf>,
+    /// `x86_64` or `aarch64`; default: as this host.
+    pub(crate) guest_arch: Option<String>,
     /// `vmlinuz`.
     pub(crate) kernel: Option<PathBuf>,
     /// `initramfs.img`.
@@ -97,6 +99,10 @@ impl Config {
         });
         if let Some(path) = &self.agent {
             builder = builder.agent(path);
+        }
+        if let Some(name) = &self.guest_arch {
+            let arch = name.parse().map_err(|e| Error::usage(format!("guest_arch: {e}")))?;
+            builder = builder.guest_arch(arch);
         }
         if let Some(path) = &self.kernel {
             builder = builder.kernel(path);
@@ -163,6 +169,8 @@ mod tests {
         assert!(load("driver = \"kvm\"", Serve::default()).unwrap().builder().is_err());
         let wrong = load("on_shutdown = \"stay\"", Serve::default()).unwrap_err().to_string();
         assert!(wrong.contains("on_shutdown"), "{wrong}");
+        let wrong = load("guest_arch = \"arm\"", Serve::default()).unwrap();
+        assert!(wrong.builder().unwrap_err().to_string().contains("guest_arch"));
         for setting in ["image_store_size", "unpacked_size"] {
             let wrong = load(&format!("{setting} = \"much\""), Serve::default()).unwrap();
             assert!(wrong.builder().unwrap_err().to_string().contains(setting));

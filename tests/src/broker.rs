@@ -21,19 +21,25 @@ pub struct Broker {
     /// Where its log goes.
     pub log: PathBuf,
     child: Mutex<Child>,
+    arch: Option<&'static str>,
     data: tempfile::TempDir,
 }
 
 impl Broker {
     /// Starts one; `name` is for its log.
     pub fn start(name: &str) -> Self {
+        Self::start_for(name, None)
+    }
+
+    /// One whose guests are of another architecture than this machine, by its name.
+    pub fn start_for(name: &str, arch: Option<&'static str>) -> Self {
         artifacts::dist("postern-agent");
         // Short, since sockets have short names (sockaddr_un(7)).
         let data = tempfile::Builder::new().prefix("pt").tempdir().unwrap();
         let log = artifacts::logs().join(format!("{name}-{}.log", std::process::id()));
         File::create(&log).unwrap();
-        let (child, address) = launch(data.path(), &log, "127.0.0.1:0");
-        Self { http: Http::new(address), log, child: Mutex::new(child), data }
+        let (child, address) = launch(data.path(), &log, "127.0.0.1:0", arch);
+        Self { http: Http::new(address), log, child: Mutex::new(child), arch, data }
     }
 
     /// Kills it as the kernel would: its sandboxes are left as they are.
@@ -45,7 +51,7 @@ impl Broker {
 
     /// After [`Self::kill`]: another one in its place, with its data and its address.
     pub fn start_again(&self) {
-        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority());
+        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority(), self.arch);
         *self.child() = child;
     }
 
@@ -90,11 +96,12 @@ impl Drop for Broker {
 }
 
 /// Starts one that listens at `address`, and says where that is.
-fn launch(data: &Path, log: &Path, address: &str) -> (Child, SocketAddr) {
+fn launch(data: &Path, log: &Path, address: &str, arch: Option<&str>) -> (Child, SocketAddr) {
     let mut child = Command::new(program())
         .arg(data)
         .arg(artifacts::target().join("dist"))
         .arg(address)
+        .args(arch)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(File::options().append(true).open(log).unwrap())

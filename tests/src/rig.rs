@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::artifacts::dist_if_there;
 use crate::broker::Broker;
 use crate::session::{Answer, Session};
 
@@ -59,13 +60,36 @@ impl Rig {
         &RIG
     }
 
+    /// MicroVMs of another architecture than this machine's; None, and a word why,
+    /// where there is something missing for them.
+    pub fn aarch64(test: &str) -> Option<&'static Self> {
+        static RIG: LazyLock<Rig> =
+            LazyLock::new(|| Rig::with(Kind::Vm, Broker::start_for("aarch64", Some("aarch64"))));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let qemu = "qemu-system-aarch64";
+        let found = std::env::split_paths(&path).any(|dir| dir.join(qemu).is_file());
+        let files = ["vmlinuz-aarch64", "initramfs-aarch64.img", "images-aarch64/busybox"];
+        let mut missing = files.into_iter().filter(|name| dist_if_there(name).is_none());
+        match missing.next().or((!found).then_some(qemu)) {
+            None => Some(&RIG),
+            Some(name) => {
+                println!("SKIPPED {test}: no {name}; enable: make dist ARCH=aarch64");
+                None
+            }
+        }
+    }
+
     /// A rig with a broker that nobody else uses.
     pub fn alone(kind: Kind, name: &str) -> Self {
         Self::new(kind, name)
     }
 
     fn new(kind: Kind, name: &str) -> Self {
-        let broker = Arc::new(Broker::start(name));
+        Self::with(kind, Broker::start(name))
+    }
+
+    fn with(kind: Kind, broker: Broker) -> Self {
+        let broker = Arc::new(broker);
         let (shared, turn, heavy) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { kind, broker, shared, turn, heavy }
     }

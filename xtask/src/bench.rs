@@ -1,5 +1,6 @@
 //! `bench`: builds what is shipped, then measures it beside its floors.
 
+use crate::arch::Arch;
 use crate::dist;
 use crate::error::Error;
 use crate::run;
@@ -7,8 +8,8 @@ use crate::setup;
 use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error> {
-    setup::run(workspace)?;
-    dist::run(workspace)?;
+    setup::run(workspace, Arch::host())?;
+    dist::run(workspace, Arch::host())?;
     run::run(
         run::cargo(workspace.root())
             .args(["run", "--quiet", "--release", "-p", "postern-bench", "--target-dir"])

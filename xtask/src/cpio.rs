@@ -27,14 +27,20 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    /// Adds an entry and the folders above it.
-    pub(crate) fn add(&mut self, path: &str, entry: Entry) {
+    /// Adds an entry, and nothing that was not asked for: the folder that it
+    /// lies in is one of the entries too, or there is no archive.
+    pub(crate) fn add(&mut self, path: &str, entry: Entry) -> Result<(), Error> {
         let path = path.trim_matches('/');
-        for (end, _) in path.match_indices('/') {
-            let parent = path.get(..end).unwrap_or_default().to_owned();
-            self.entries.entry(parent).or_insert(Entry::Directory { mode: 0o755 });
+        if self.entries.insert(path.to_owned(), entry).is_some() {
+            return Err(wrong(path, "twice in one archive"));
         }
-        self.entries.insert(path.to_owned(), entry);
+        Ok(())
+    }
+
+    /// Every path, without the leading slash.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
     }
 
     /// The archive's bytes. Sorted names put every folder before its content.
@@ -43,6 +49,11 @@ impl Archive {
         let mut inode = 0;
         for (name, entry) in &self.entries {
             inode += 1;
+            if let Some((folder, _)) = name.rsplit_once('/')
+                && !matches!(self.entries.get(folder), Some(Entry::Directory { .. }))
+            {
+                return Err(wrong(name, "in a folder that is no entry"));
+            }
             write_entry(&mut out, inode, name, entry)?;
         }
         write_entry(&mut out, 0, "TRAILER!!!", &Entry::Directory { mode: 0 })?;
@@ -61,10 +72,7 @@ fn write_entry(out: &mut Vec<u8>, inode: u32, name: &str, entry: &Entry) -> Resu
             (CHARACTER | mode, 1, NOTHING, *major, *minor)
         }
     };
-    let too_long = |_| Error::Format {
-        what: name.to_owned(),
-        problem: "over 4 GiB in a cpio archive".to_owned(),
-    };
+    let too_long = |_| wrong(name, "over 4 GiB in a cpio archive");
     let size = u32::try_from(content.len()).map_err(too_long)?;
     let name_size = u32::try_from(name.len() + 1).map_err(too_long)?;
     out.extend_from_slice(b"070701");
@@ -81,6 +89,10 @@ fn write_entry(out: &mut Vec<u8>, inode: u32, name: &str, entry: &Entry) -> Resu
     Ok(())
 }
 
+fn wrong(path: &str, problem: &'static str) -> Error {
+    Error::Format { what: format!("/{path}"), problem: problem.to_owned() }
+}
+
 /// Header and content each start at a multiple of four.
 fn pad(out: &mut Vec<u8>) {
     out.resize(out.len().next_multiple_of(4), 0);
@@ -94,9 +106,12 @@ mod tests {
 
     fn sample() -> Archive {
         let mut archive = Archive::default();
-        archive.add("/init", Entry::File { mode: 0o755, content: b"hello".to_vec() });
-        archive.add("dev/console", Entry::CharacterDevice { mode: 0o600, major: 5, minor: 1 });
-        archive.add("/tmp/", Entry::Directory { mode: 0o1777 });
+        let console = Entry::CharacterDevice { mode: 0o600, major: 5, minor: 1 };
+        let init = Entry::File { mode: 0o755, content: b"hello".to_vec() };
+        archive.add("/init", init).unwrap();
+        archive.add("dev/console", console).unwrap();
+        archive.add("/dev", Entry::Directory { mode: 0o755 }).unwrap();
+        archive.add("/tmp/", Entry::Directory { mode: 0o1777 }).unwrap();
         archive
     }
 
@@ -106,7 +121,17 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_aligned_and_parents_made() {
+    fn an_entry_that_nobody_asked_for_is_not_made_up() {
+        let mut archive = sample();
+        let again = archive.add("/tmp", Entry::Directory { mode: 0o700 }).unwrap_err();
+        assert!(again.to_string().contains("/tmp: twice"), "{again}");
+        archive.add("/etc/motd", Entry::File { mode: 0o644, content: Vec::new() }).unwrap();
+        let orphan = archive.bytes().unwrap_err();
+        assert!(orphan.to_string().contains("/etc/motd: in a folder"), "{orphan}");
+    }
+
+    #[test]
+    fn headers_are_aligned_and_names_sorted() {
         let bytes = sample().bytes().unwrap();
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8_lossy(&bytes).into_owned();

@@ -2,32 +2,35 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::error::Error;
 use crate::images::{self, folder_size};
 use crate::initramfs;
 use crate::kernel;
 use crate::lock;
 use crate::run;
-use crate::setup::{self, MUSL};
+use crate::setup::{has_target, no_target};
 use crate::step::{bytes, step};
 use crate::workspace::{Workspace, copy_if_changed, make_folder};
 
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
+/// For another architecture: what its guests need. The broker runs here.
+pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
     lock::alone(workspace, || {
-        programs(workspace)?;
-        kernel::run(workspace)?;
-        initramfs::pack(workspace, &workspace.dist().join("postern-agent"))?;
-        images::run(workspace)?;
-        print_sizes(workspace)
+        make_folder(&workspace.dist())?;
+        let agent = workspace.dist().join(arch.file("postern-agent"));
+        copy_if_changed(&build_agent(workspace, arch)?, &agent)?;
+        if arch.is_host() {
+            broker(workspace)?;
+        }
+        kernel::run(workspace, arch)?;
+        initramfs::pack(workspace, arch, &agent)?;
+        images::run(workspace, arch)?;
+        print_sizes(workspace, arch)
     })
 }
 
-/// `postern` and `postern-agent`; cargo decides whether there is work to do.
-fn programs(workspace: &Workspace) -> Result<(), Error> {
-    let dist = workspace.dist();
-    make_folder(&dist)?;
-    let agent = build_agent(workspace)?;
-    copy_if_changed(&agent, &dist.join("postern-agent"))?;
+/// `postern`; cargo decides whether there is work to do.
+fn broker(workspace: &Workspace) -> Result<(), Error> {
     step("build postern", || {
         run::run(
             run::cargo(workspace.root())
@@ -35,34 +38,85 @@ fn programs(workspace: &Workspace) -> Result<(), Error> {
                 .arg(workspace.target()),
         )
     })?;
-    copy_if_changed(&workspace.target().join("release/postern"), &dist.join("postern"))?;
+    copy_if_changed(
+        &workspace.target().join("release/postern"),
+        &workspace.dist().join("postern"),
+    )?;
     Ok(())
 }
 
 /// Builds the static agent and says where it is.
-pub(crate) fn build_agent(workspace: &Workspace) -> Result<PathBuf, Error> {
+pub(crate) fn build_agent(workspace: &Workspace, arch: Arch) -> Result<PathBuf, Error> {
+    build_agent_with(workspace, arch, &cargo_home())
+}
+
+/// The same with cargo's own folder. The same sources and toolchain give the same
+/// bytes, wherever that and the checkout lie.
+pub(crate) fn build_agent_with(
+    workspace: &Workspace,
+    arch: Arch,
+    cargo_home: &Path,
+) -> Result<PathBuf, Error> {
+    let (target, static_libc) = target(workspace, arch)?;
     let mut cargo = run::cargo(workspace.root());
-    cargo.args(["build", "--quiet", "-p", "postern-agent", "--profile", "agent", "--target-dir"]);
-    cargo.arg(workspace.target());
-    let target = if setup::has_musl(workspace) {
-        MUSL
-    } else {
-        // An explicit target keeps the flag away from build scripts and
-        // procedural macros, which cannot be linked statically.
-        cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
-        "x86_64-unknown-linux-gnu"
-    };
-    step("build postern-agent", || run::run(cargo.args(["--target", target])))?;
+    cargo.env("CARGO_HOME", cargo_home);
+    cargo.args(["build", "--quiet", "--locked", "-p", "postern-agent", "--profile", "agent"]);
+    cargo.args(["--target", target, "--target-dir"]).arg(workspace.target());
+    let mut flags = same_paths(workspace, cargo_home);
+    flags.extend(static_libc.map(ToOwned::to_owned));
+    // Takes the place of what somebody has in RUSTFLAGS: that would be in the bytes.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    step(&format!("build {}", arch.file("postern-agent")), || run::run(&mut cargo))?;
     Ok(workspace.target().join(target).join("agent/postern-agent"))
 }
 
-fn print_sizes(workspace: &Workspace) -> Result<(), Error> {
+/// The agent's target, and the flag that makes it static where that is not a
+/// matter of course. An explicit target keeps the flag away from build scripts
+/// and procedural macros, which cannot be linked statically.
+fn target(
+    workspace: &Workspace,
+    arch: Arch,
+) -> Result<(&'static str, Option<&'static str>), Error> {
+    match arch {
+        _ if has_target(workspace, arch.musl()) => Ok((arch.musl(), None)),
+        Arch::X86_64 => Ok(("x86_64-unknown-linux-gnu", Some("-Ctarget-feature=+crt-static"))),
+        Arch::Aarch64 => Err(no_target(arch.musl())),
+    }
+}
+
+/// Panic messages name source files: by names that say nothing of this machine.
+/// The last that fits counts, and the build's folder may lie in the checkout.
+fn same_paths(workspace: &Workspace, cargo_home: &Path) -> Vec<String> {
+    let places = [
+        (cargo_home.to_owned(), "/cargo"),
+        (workspace.root().to_owned(), "/postern"),
+        (workspace.target(), "/postern/target"),
+    ];
+    let flag = |(from, to): (PathBuf, &str)| format!("--remap-path-prefix={}={to}", from.display());
+    places.into_iter().map(flag).collect()
+}
+
+/// Where cargo keeps the sources of crates; as cargo itself looks for it.
+pub(crate) fn cargo_home() -> PathBuf {
+    match std::env::var_os("CARGO_HOME") {
+        Some(home) => home.into(),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cargo"),
+    }
+}
+
+fn print_sizes(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
     let dist = workspace.dist();
+    let mut names: Vec<String> =
+        ["postern-agent", "initramfs.img", "vmlinuz"].map(|name| arch.file(name)).to_vec();
+    let images = arch.file("images");
+    names.push(format!("{images}/busybox"));
+    if arch.is_host() {
+        names.insert(0, "postern".to_owned());
+        names.push(format!("{images}/debian"));
+    }
     println!("\ntarget/dist:");
-    for name in
-        ["postern", "postern-agent", "initramfs.img", "vmlinuz", "images/busybox", "images/debian"]
-    {
-        println!("  {name:<16} {:>10}", bytes(size(&dist.join(name))?));
+    for name in names {
+        println!("  {name:<22} {:>10}", bytes(size(&dist.join(&name))?));
     }
     Ok(())
 }

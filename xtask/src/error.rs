@@ -45,6 +45,14 @@ pub(crate) enum Error {
     #[error("reading {what}: {problem}")]
     Format { what: String, problem: String },
 
+    #[error(
+        "{what} is {size} compressed, over its budget of {budget}; before compression: {holds}"
+    )]
+    Budget { what: String, size: String, budget: String, holds: String },
+
+    #[error("{what} is not the same when it is built elsewhere: {differs}")]
+    NotReproducible { what: String, differs: String },
+
     #[error("{doing}: {problem}")]
     Demo { doing: String, problem: String },
 

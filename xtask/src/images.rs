@@ -9,6 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::apt::Apt;
+use crate::arch::Arch;
 use crate::error::Error;
 use crate::run;
 use crate::stamp::{self, Recipe, files_below};
@@ -23,45 +25,90 @@ const FORMAT: &[u8] = b"1";
 const EPOCH: &str = "1735689600";
 const CREATED: &str = "2025-01-01T00:00:00Z";
 
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
+/// What can be made for another architecture: nothing of it has to run.
+const FOREIGN: &[&str] = &["busybox"];
+
+pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
     let recipes = workspace.rootfs().join("images");
+    if !arch.is_host() {
+        let program = busybox(workspace, arch)?;
+        return FOREIGN
+            .iter()
+            .try_for_each(|name| image(workspace, &recipes.join(name), arch, Some(&program)));
+    }
     for entry in fs::read_dir(&recipes).map_err(Error::io("listing", &recipes))? {
         let folder = entry.map_err(Error::io("listing", &recipes))?.path();
         if folder.join("build.sh").is_file() {
-            image(workspace, &folder)?;
+            image(workspace, &folder, arch, None)?;
         }
     }
     Ok(())
 }
 
-fn image(workspace: &Workspace, folder: &Path) -> Result<(), Error> {
+/// Debian's static busybox for another architecture.
+fn busybox(workspace: &Workspace, arch: Arch) -> Result<PathBuf, Error> {
+    let folder = workspace.target().join(arch.file("busybox"));
+    let program = folder.join("tree/bin/busybox");
+    if !program.is_file() {
+        step("fetch Debian's busybox", || {
+            remove_folder(&folder)?;
+            let (apt, name) = (Apt::new(workspace, arch), "busybox-static".to_owned());
+            let tree = folder.join("tree");
+            apt.unpack(|_| Ok(name.clone()), &folder.join("download"), &tree).map(drop)
+        })?;
+    }
+    Ok(program)
+}
+
+fn image(
+    workspace: &Workspace,
+    folder: &Path,
+    arch: Arch,
+    busybox: Option<&Path>,
+) -> Result<(), Error> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut recipe = Recipe::default();
     recipe.input("format", FORMAT);
     recipe.folder(folder)?;
+    if let Some(program) = busybox {
+        let content = fs::read(program).map_err(Error::io("reading", program))?;
+        recipe.input("busybox", &content);
+    }
     let recipe = recipe.finish();
-    let layout = workspace.dist().join("images").join(&name);
-    let stamp = workspace.target().join("stamps/images").join(&name);
+    let images = arch.file("images");
+    let layout = workspace.dist().join(&images).join(&name);
+    let stamp = workspace.target().join("stamps").join(&images).join(&name);
     if stamp::is_fresh(&stamp, &recipe) && layout.join("index.json").is_file() {
         up_to_date(&format!("image {name}"), "recipe unchanged");
         return Ok(());
     }
-    step(&format!("make the image {name}"), || make(workspace, folder, &name, &layout))?;
+    let mut build = Command::new(folder.join("build.sh"));
+    build.envs(busybox.map(|program| ("BUSYBOX", program)));
+    step(&format!("make the image {name}"), || make(workspace, folder, arch, build, &layout))?;
     stamp::write(&stamp, &recipe)
 }
 
-fn make(workspace: &Workspace, folder: &Path, name: &str, layout: &Path) -> Result<(), Error> {
+fn make(
+    workspace: &Workspace,
+    folder: &Path,
+    arch: Arch,
+    mut build: Command,
+    layout: &Path,
+) -> Result<(), Error> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let work = workspace.target().join("images-build");
     make_folder(&work)?;
     let tar = work.join(format!("{name}.tar"));
-    run::run(Command::new(folder.join("build.sh")).arg(&tar).env("SOURCE_DATE_EPOCH", EPOCH))?;
+    run::run(build.arg(&tar).env("SOURCE_DATE_EPOCH", EPOCH))?;
     let tar_size = fs::metadata(&tar).map_err(Error::io("looking at", &tar))?.len();
 
     // Packed beside the final place and then renamed: nothing half-done is ever
     // to be seen under the image's name.
-    let partial = work.join(name);
+    let partial = work.join(&name);
     remove_folder(&partial)?;
-    pack(&partial, &tar, &read_config(&folder.join("config"))?)?;
+    let mut config = vec!["--architecture".to_owned(), arch.debian().to_owned()];
+    config.extend(read_config(&folder.join("config"))?);
+    pack(&partial, &tar, &config)?;
     make_readable(&partial)?;
     remove_folder(layout)?;
     if let Some(parent) = layout.parent() {

@@ -15,6 +15,7 @@
 //! in `target/tools`, the kernel package in `target/kernel`. What is shipped
 //! is made under `target/dist.lock`: a second task that would do so waits.
 
+mod arch;
 mod error;
 mod lock;
 mod run;
@@ -22,15 +23,18 @@ mod stamp;
 mod step;
 mod workspace;
 
+mod apt;
 mod setup;
 
 mod kernel;
 mod modules;
 
+mod budget;
 mod cpio;
 mod manifest;
 
 mod initramfs;
+mod reproduce;
 
 mod images;
 
@@ -42,6 +46,7 @@ mod test;
 
 use std::process::ExitCode;
 
+use arch::Arch;
 use error::Error;
 use workspace::Workspace;
 
@@ -55,11 +60,15 @@ usage: xtask COMMAND
                or pack another program, to measure what it costs
   images       make the sample OCI images (debian, busybox)
   dist         everything that is shipped, into target/dist
-  test [--only lint|unit|process|vm]
+  reproduce    build the agent a second time elsewhere: the same bytes?
+  test [--only lint|unit|process|vm|aarch64]
                every check and test; the last line counts them
   demo         boot a microVM and run commands in it over HTTP
   bench        build everything and run the benchmarks
-  clean        remove target/";
+  clean        remove target/
+
+setup, kernel, initramfs, images, dist and reproduce take --arch aarch64: what
+the guests of another architecture need, with its name in the files' names.";
 
 fn main() -> ExitCode {
     match run::kill_children_on_signal().and_then(|()| dispatch()) {
@@ -76,13 +85,23 @@ fn dispatch() -> Result<ExitCode, Error> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let workspace = Workspace::find()?;
     match arguments.as_slice() {
-        ["setup"] => setup::run(&workspace)?,
-        ["kernel"] => lock::alone(&workspace, || kernel::run(&workspace))?,
+        ["setup", rest @ ..] => setup::run(&workspace, Arch::asked(rest)?)?,
+        ["kernel", rest @ ..] => {
+            let arch = Arch::asked(rest)?;
+            lock::alone(&workspace, || kernel::run(&workspace, arch))?;
+        }
         ["initramfs", rest @ ..] => {
             lock::alone(&workspace, || initramfs::run(&workspace, rest))?;
         }
-        ["images"] => lock::alone(&workspace, || images::run(&workspace))?,
-        ["dist"] => dist::run(&workspace)?,
+        ["images", rest @ ..] => {
+            let arch = Arch::asked(rest)?;
+            lock::alone(&workspace, || images::run(&workspace, arch))?;
+        }
+        ["dist", rest @ ..] => dist::run(&workspace, Arch::asked(rest)?)?,
+        ["reproduce", rest @ ..] => {
+            let arch = Arch::asked(rest)?;
+            lock::alone(&workspace, || reproduce::run(&workspace, arch))?;
+        }
         ["test", rest @ ..] => return test::run(&workspace, rest),
         ["demo"] => demo::run(&workspace)?,
         ["bench", rest @ ..] => bench::run(&workspace, rest)?,

@@ -6,12 +6,28 @@ use std::path::Path;
 use crate::error::Error;
 
 /// One line of the manifest.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Line {
-    Agent { path: String },
-    Directory { path: String, mode: u32 },
-    CharacterDevice { path: String, mode: u32, major: u32, minor: u32 },
-    Module { name: String },
+    Agent {
+        path: String,
+    },
+    Directory {
+        path: String,
+        mode: u32,
+    },
+    CharacterDevice {
+        path: String,
+        mode: u32,
+        major: u32,
+        minor: u32,
+    },
+    /// The list of modules; their files lie beside it.
+    Load {
+        path: String,
+    },
+    Module {
+        name: String,
+    },
 }
 
 pub(crate) fn read(file: &Path) -> Result<Vec<Line>, Error> {
@@ -48,6 +64,7 @@ fn parse(text: &str) -> Result<Option<Line>, String> {
             major: number(major)?,
             minor: number(minor)?,
         },
+        ["load", path] => Line::Load { path: absolute(path)? },
         ["module", name] => Line::Module { name: (*name).to_owned() },
         _ => {
             return Err(format!("`{}` is none of the forms at the top of the file", entry.trim()));
@@ -99,6 +116,8 @@ mod tests {
         for text in [
             "dir /tmp 1777",
             "dir /tmp 1777 #",
+            "module overlay",
+            "load /modules/load #  ",
             "dir tmp 1777 # why",
             "dir /tmp 999 # why",
             "link /a /b # why",

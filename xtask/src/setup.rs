@@ -4,10 +4,12 @@
 //! installed; so on another distribution the list below is advice and nothing
 //! more is asked of the machine.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::arch::Arch;
 use crate::error::Error;
 use crate::run;
 use crate::step::{step, up_to_date};
@@ -83,21 +85,41 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
-/// The target of the agent: one file that runs under any kernel and any image.
-pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
+/// For the agent of an aarch64 guest, and for running it, on another machine.
+const FOR_AARCH64: &[Package] = &[
+    Package {
+        name: "gcc-aarch64-linux-gnu",
+        probe: Program("aarch64-linux-gnu-gcc"),
+        needed_for: "C parts of the aarch64 agent",
+    },
+    Package {
+        name: "libc6-dev-arm64-cross",
+        probe: File("/usr/aarch64-linux-gnu/include/stdlib.h"),
+        needed_for: "the headers of these",
+    },
+    Package {
+        name: "qemu-system-arm",
+        probe: Program("qemu-system-aarch64"),
+        needed_for: "aarch64 microVMs",
+    },
+];
 
 /// Host side of vsock where the kernel has no vhost-vsock. Pinned, because its
 /// command line and its quirks are relied on.
 const VHOST_DEVICE_VSOCK: &str = "vhost-device-vsock@0.3.0";
 
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
-    packages()?;
-    musl_target(workspace)?;
+/// What building and running for `arch` needs beside what this machine itself does.
+pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
+    let foreign = if arch.is_host() { &[] } else { FOR_AARCH64 };
+    packages(PACKAGES.iter().chain(foreign))?;
+    for target in BTreeSet::from([Arch::host().musl(), arch.musl()]) {
+        musl_target(workspace, target)?;
+    }
     vhost_device_vsock(workspace)
 }
 
-fn packages() -> Result<(), Error> {
-    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !package.is_there()).collect();
+fn packages(all: impl Iterator<Item = &'static Package>) -> Result<(), Error> {
+    let missing: Vec<&Package> = all.filter(|package| !package.is_there()).collect();
     if missing.is_empty() {
         up_to_date("packages", "all there");
         return Ok(());
@@ -151,30 +173,43 @@ fn can_use_apt() -> bool {
     nix::unistd::geteuid().is_root() && run::has_program("apt-get")
 }
 
-fn musl_target(workspace: &Workspace) -> Result<(), Error> {
-    if has_musl(workspace) {
-        up_to_date("Rust target", MUSL);
+fn musl_target(workspace: &Workspace, target: &str) -> Result<(), Error> {
+    if has_target(workspace, target) {
+        up_to_date("Rust target", target);
         return Ok(());
     }
-    let added = step("rustup target add", || {
-        run::run(Command::new("rustup").current_dir(workspace.root()).args(["target", "add", MUSL]))
-    });
-    if added.is_err() || !has_musl(workspace) {
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(workspace.root()).args(["target", "add", target]);
+    let added = step("rustup target add", || run::run(&mut rustup));
+    match added {
+        Ok(()) if has_target(workspace, target) => {}
         // Not fatal: glibc can be linked statically too, only larger.
-        println!("    {MUSL} is not to be had here: the agent will be linked statically to glibc");
+        _ if target == Arch::host().musl() => {
+            println!("    {target} is not to be had: the agent will be linked statically to glibc");
+        }
+        Ok(()) => return Err(no_target(target)),
+        Err(error) => return Err(error),
     }
     Ok(())
 }
 
-/// Whether this toolchain has the standard library for musl.
-pub(crate) fn has_musl(workspace: &Workspace) -> bool {
+/// Whether this toolchain has the standard library for a target.
+pub(crate) fn has_target(workspace: &Workspace, target: &str) -> bool {
     let folder = run::output(Command::new("rustc").current_dir(workspace.root()).args([
         "--print",
         "target-libdir",
         "--target",
-        MUSL,
+        target,
     ]));
     folder.is_ok_and(|folder| Path::new(folder.trim()).is_dir())
+}
+
+/// Another architecture has no second way.
+pub(crate) fn no_target(target: &str) -> Error {
+    Error::Missing {
+        what: format!("Rust's standard library for {target}"),
+        get: format!("rustup target add {target}"),
+    }
 }
 
 /// Where `setup` puts the program.

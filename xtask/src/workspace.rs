@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::arch::Arch;
 use crate::error::Error;
 use crate::step::step;
 
@@ -26,6 +27,11 @@ impl Workspace {
             })
     }
 
+    /// A checkout that is known to be one.
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         &self.root
     }
@@ -45,8 +51,9 @@ impl Workspace {
         self.target().join("tools")
     }
 
-    pub(crate) fn kernel(&self) -> PathBuf {
-        self.target().join("kernel")
+    /// A kernel's package, and what was in it.
+    pub(crate) fn kernel(&self, arch: Arch) -> PathBuf {
+        self.target().join(arch.file("kernel"))
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {

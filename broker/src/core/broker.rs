@@ -17,6 +17,7 @@ use super::{
     ProgressSender, Result, Session, SessionInfo, SessionStatus, admission, adopt, id, resume,
     saved,
 };
+use crate::arch::GuestArch;
 use crate::driver::{
     Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxRoot, SandboxSpec,
 };
@@ -49,6 +50,7 @@ pub(super) struct Inner {
     pub(super) images: Images,
     pub(super) default_image: String,
     pub(super) driver: DriverChoice,
+    pub(super) arch: GuestArch,
     pub(super) limits: Limits,
     pub(super) process: Arc<ProcessDriver>,
     pub(super) qemu: Arc<QemuDriver>,
@@ -123,10 +125,10 @@ impl Broker {
         request: CreateSession,
         progress: Option<ProgressSender>,
     ) -> Result<Session> {
+        let (kind, driver) = self.driver(&request)?;
         let image = self.open_image(&request, progress.as_ref()).await?;
         let about = image.as_ref().map(|layout| layout.about.clone());
         let entrypoint = Entrypoint::of(&request, about.as_deref())?;
-        let (kind, driver) = self.driver(&request);
         let (session, forgotten) = self.admit(&request, kind, about)?;
         let settings = session.settings();
         let home = self.inner.home(session.id());
@@ -271,14 +273,23 @@ impl Broker {
         self.ensure_image(name, request.pull_policy, progress).await.map(Some)
     }
 
-    fn driver(&self, request: &CreateSession) -> (DriverKind, Arc<dyn Driver>) {
+    fn driver(&self, request: &CreateSession) -> Result<(DriverKind, Arc<dyn Driver>)> {
         if let Some(target) = &request.attach {
-            return (DriverKind::Attach, Arc::new(Attach::new(target.clone())));
+            return Ok((DriverKind::Attach, Arc::new(Attach::new(target.clone()))));
         }
         match request.driver.unwrap_or(self.inner.driver) {
-            DriverChoice::Process => (DriverKind::Process, self.inner.process.clone()),
+            DriverChoice::Process if !self.inner.arch.is_host() => {
+                let (guests, host) = (self.inner.arch, GuestArch::host());
+                let message = format!(
+                    "this broker's images are for {guests}; a process sandbox runs on {host}"
+                );
+                Err(Error::invalid("driver", message))
+            }
+            DriverChoice::Process => Ok((DriverKind::Process, self.inner.process.clone())),
             // Never a silent step down from a machine to mere namespaces.
-            DriverChoice::Auto | DriverChoice::Qemu => (DriverKind::Qemu, self.inner.qemu.clone()),
+            DriverChoice::Auto | DriverChoice::Qemu => {
+                Ok((DriverKind::Qemu, self.inner.qemu.clone()))
+            }
         }
     }
 

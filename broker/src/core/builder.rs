@@ -9,6 +9,7 @@ use postern_proto::Code;
 use super::broker::{Inner, Sessions, drivers};
 use super::shared::SharedRoots;
 use super::{Broker, DriverChoice, Error, Limits, RegistryOptions, Result};
+use crate::arch::GuestArch;
 use crate::driver::{Files, Wanted};
 use crate::image::{Images, Registries};
 use crate::store::Store;
@@ -35,6 +36,7 @@ pub struct BrokerBuilder {
     image_store_bytes: Option<u64>,
     registries: RegistryOptions,
     driver: DriverChoice,
+    arch: GuestArch,
     wanted: Wanted,
     limits: Limits,
     no_store: bool,
@@ -105,6 +107,15 @@ impl BrokerBuilder {
         self
     }
 
+    /// What this broker's microVMs are, and what images are for; default: as this
+    /// host. Another one is emulated, has its name in the names of kernel and
+    /// initramfs (`vmlinuz-aarch64`), and leaves no `process` driver.
+    #[must_use]
+    pub fn guest_arch(mut self, arch: GuestArch) -> Self {
+        self.arch = arch;
+        self
+    }
+
     /// `vmlinuz`; likewise.
     #[must_use]
     pub fn kernel(mut self, path: impl Into<PathBuf>) -> Self {
@@ -156,7 +167,7 @@ impl BrokerBuilder {
     /// needs is looked for when a session asks for it.
     pub async fn build(self) -> Result<Broker> {
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
-        let (no_store, images) = (self.no_store, self.image_store);
+        let (no_store, images, arch) = (self.no_store, self.image_store, self.arch);
         let max_bytes = self.image_store_bytes.unwrap_or(DEFAULT_IMAGE_STORE_BYTES);
         let shares = !(no_store || self.no_sharing);
         let unpacked_bytes = self.unpacked_bytes.unwrap_or(DEFAULT_UNPACKED_BYTES);
@@ -167,14 +178,14 @@ impl BrokerBuilder {
             let store = if no_store { Store::in_memory() } else { Store::open(&dir) }?;
             let images = images.unwrap_or_else(|| dir.join("images"));
             let unpacked = images.join("unpacked");
-            let images = Images::open(images, store.clone(), registries, max_bytes)?;
+            let images = Images::open(images, store.clone(), registries, max_bytes, arch)?;
             let shared = shares.then(|| SharedRoots::open(unpacked, unpacked_bytes)).transpose()?;
             Ok::<_, Error>((dir, store, images, shared))
         });
         let (data_dir, store, images, shared) = prepared.await.map_err(|e| {
             Error::new(Code::Internal, "the data directory could not be prepared").with_source(e)
         })??;
-        let files = Files::new(self.wanted);
+        let files = Files::new(self.wanted, arch);
         let images_dir = self.images_dir.or_else(|| files.images());
         let (process, qemu) = drivers(&files, &data_dir);
         let inner = Inner {
@@ -183,6 +194,7 @@ impl BrokerBuilder {
             images,
             default_image: self.default_image.unwrap_or_else(|| "debian".to_owned()),
             driver: self.driver,
+            arch,
             limits: self.limits,
             process,
             qemu,

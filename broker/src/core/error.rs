@@ -154,6 +154,7 @@ impl From<ImageError> for Error {
         let code = match &e {
             ImageError::BadReference { .. }
             | ImageError::Malformed { .. }
+            | ImageError::OtherArch { .. }
             | ImageError::Lied { .. } => Code::InvalidArgument,
             ImageError::NotFound { .. } => {
                 let hint = "`make dist` makes the sample images, and docker://NAME is Docker Hub's";

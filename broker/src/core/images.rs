@@ -31,7 +31,7 @@ pub struct ImageInfo {
 pub struct ImageDetail {
     /// As in the listing; without digest and times for what is not in the store.
     pub info: ImageInfo,
-    /// `sha256:…` of the manifest for this machine, if it is in the store.
+    /// `sha256:…` of the manifest for the guests' architecture, if it is in the store.
     pub manifest: Option<String>,
     /// From the lowest up.
     pub layers: Vec<ImageLayer>,

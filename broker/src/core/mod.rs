@@ -33,6 +33,7 @@ mod stdin;
 mod stdin_flow;
 mod types;
 
+pub use crate::arch::{GuestArch, UnknownArch};
 pub use crate::guest::FollowItem;
 pub use crate::image::{
     ImageConfig, LayerProgress, LeftOut, Progress, ProgressSender, Pruned, PullPolicy,

@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::DriverError;
+use crate::arch::GuestArch;
 
 /// Where packages put what the broker needs.
 const SYSTEM: &str = "/usr/lib/postern";
+
+/// What makes them in a checkout.
+const DIST: &str = "make dist";
 
 /// What the operator said; the rest is looked for.
 #[derive(Debug, Clone, Default)]
@@ -20,35 +24,55 @@ pub(crate) struct Wanted {
 #[derive(Debug, Clone)]
 pub(crate) struct Files {
     wanted: Wanted,
+    arch: GuestArch,
     dirs: Vec<PathBuf>,
 }
 
 impl Files {
-    pub(crate) fn new(wanted: Wanted) -> Self {
+    pub(crate) fn new(wanted: Wanted, arch: GuestArch) -> Self {
         let exe = std::env::current_exe().ok();
         let dirs = exe.as_deref().and_then(Path::parent).map(places).unwrap_or_default();
-        Self { wanted, dirs }
+        Self { wanted, arch, dirs }
+    }
+
+    /// What the kernel and the initramfs are for.
+    pub(crate) fn arch(&self) -> GuestArch {
+        self.arch
     }
 
     pub(crate) fn agent(&self) -> Result<PathBuf, DriverError> {
-        self.find(self.wanted.agent.as_ref(), "postern-agent", "make dist")
+        self.find(self.wanted.agent.as_ref(), "postern-agent", DIST)
     }
 
     pub(crate) fn kernel(&self) -> Result<PathBuf, DriverError> {
-        self.find(self.wanted.kernel.as_ref(), "vmlinuz", "make dist")
+        self.find(self.wanted.kernel.as_ref(), &self.arch.file("vmlinuz"), self.dist())
     }
 
     pub(crate) fn initramfs(&self) -> Result<PathBuf, DriverError> {
-        self.find(self.wanted.initramfs.as_ref(), "initramfs.img", "make dist")
+        let name = self.arch.file("initramfs.img");
+        self.find(self.wanted.initramfs.as_ref(), &name, self.dist())
     }
 
     pub(crate) fn images(&self) -> Option<PathBuf> {
-        self.dirs.iter().map(|dir| dir.join("images")).find(|dir| dir.is_dir())
+        let name = self.arch.file("images");
+        self.dirs.iter().map(|dir| dir.join(&name)).find(|dir| dir.is_dir())
     }
 
     pub(crate) fn qemu(&self) -> Result<PathBuf, DriverError> {
-        let name = format!("qemu-system-{}", std::env::consts::ARCH);
-        self.program(&name, "apt-get install qemu-system-x86 (as root, on Debian)")
+        let get = match self.arch {
+            GuestArch::X86_64 => "apt-get install qemu-system-x86 (as root, on Debian)",
+            GuestArch::Aarch64 => "apt-get install qemu-system-arm (as root, on Debian)",
+        };
+        self.program(&format!("qemu-system-{}", self.arch), get)
+    }
+
+    /// What makes the guest's files.
+    fn dist(&self) -> &'static str {
+        match self.arch {
+            arch if arch.is_host() => DIST,
+            GuestArch::Aarch64 => "make dist ARCH=aarch64",
+            GuestArch::X86_64 => "make dist, on such a machine",
+        }
     }
 
     pub(crate) fn vhost_device_vsock(&self) -> Result<PathBuf, DriverError> {

@@ -42,6 +42,8 @@ pub(crate) enum ImageError {
     },
     #[error("the image at {} {problem}", at.display())]
     Malformed { at: PathBuf, problem: String },
+    #[error("the image at {} is for {found}, not for linux/{wanted}", at.display())]
+    OtherArch { at: PathBuf, found: String, wanted: String },
     #[error("the image needs {needed} bytes of the store, which holds {max} at most{hint}")]
     Full { needed: u64, max: u64, hint: &'static str },
     #[error("the pull was not done after {seconds} s; what has arrived is kept for the next one")]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::fcntl::OFlag;
-use oci_spec::image::{Arch, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, Os};
+use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest, Os};
 use postern_proto::Layer;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncReadExt;
@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use super::config::{self, ImageConfig};
 use super::reference::LayoutPlace;
 use super::{Digest, Hold, ImageError};
+use crate::arch::GuestArch;
 
 /// The longest index, manifest or config. Real ones are some KiB; registries
 /// refuse manifests above 4 MiB.
@@ -40,21 +41,25 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    pub(crate) async fn open(place: &LayoutPlace) -> Result<Self, ImageError> {
+    pub(crate) async fn open(place: &LayoutPlace, arch: GuestArch) -> Result<Self, ImageError> {
         let dir = place.dir.clone();
         let path = dir.join("index.json");
         let index: ImageIndex = parse(&path, &read_capped(&path, None).await?)?;
-        let manifest = pick_manifest(&dir, index, place.tag.as_deref()).await?;
-        Self::of_manifest(dir, &manifest).await
+        let manifest = pick_manifest(&dir, index, place.tag.as_deref(), arch).await?;
+        Self::of_manifest(dir, &manifest, arch).await
     }
 
     /// An image whose manifest is a blob of the store at `dir`.
-    pub(super) async fn stored(dir: PathBuf, manifest: &Digest) -> Result<Self, ImageError> {
+    pub(super) async fn stored(
+        dir: PathBuf,
+        manifest: &Digest,
+        arch: GuestArch,
+    ) -> Result<Self, ImageError> {
         let (path, digest) = (blob_path(&dir, manifest.as_str())?, manifest.as_str());
         let bytes = read_capped(&path, None).await?;
         check_digest(&path, &bytes, digest)?;
         let manifest: ImageManifest = parse(&path, &bytes)?;
-        Self::of_manifest(dir, &manifest).await
+        Self::of_manifest(dir, &manifest, arch).await
     }
 
     /// Nothing of it is pruned while the layout is there.
@@ -63,12 +68,18 @@ impl Layout {
         self
     }
 
-    async fn of_manifest(dir: PathBuf, manifest: &ImageManifest) -> Result<Self, ImageError> {
+    async fn of_manifest(
+        dir: PathBuf,
+        manifest: &ImageManifest,
+        arch: GuestArch,
+    ) -> Result<Self, ImageError> {
         let config: ImageConfiguration = document(&dir, manifest.config()).await?;
-        if *config.os() != Os::Linux || *config.architecture() != Arch::default() {
-            let what =
-                format!("is for {}/{}, not for this machine", config.os(), config.architecture());
-            return Err(ImageError::malformed(&dir, what));
+        if *config.os() != Os::Linux || *config.architecture() != arch.oci() {
+            return Err(ImageError::OtherArch {
+                found: format!("{}/{}", config.os(), config.architecture()),
+                wanted: arch.oci().to_string(),
+                at: dir,
+            });
         }
         let layers = layers(&dir, manifest, config.rootfs().diff_ids())?;
         let (config, about) = config::read(config.config().as_ref())
@@ -93,13 +104,14 @@ impl Layout {
     }
 }
 
-/// Walks down to the manifest for this machine.
+/// Walks down to the manifest for the guests' architecture.
 async fn pick_manifest(
     dir: &Path,
     mut index: ImageIndex,
     tag: Option<&str>,
+    arch: GuestArch,
 ) -> Result<ImageManifest, ImageError> {
-    let mut found = by_tag(dir, index.manifests(), tag)?;
+    let mut found = by_tag(dir, index.manifests(), tag, arch)?;
     for _ in 0..MAX_NESTING {
         if !found.media_type().as_ref().ends_with("index.v1+json")
             && !found.media_type().as_ref().ends_with("manifest.list.v2+json")
@@ -107,7 +119,7 @@ async fn pick_manifest(
             return document(dir, &found).await;
         }
         index = document(dir, &found).await?;
-        found = for_this_machine(dir, index.manifests())?;
+        found = for_arch(dir, index.manifests(), arch)?;
     }
     Err(ImageError::malformed(dir, "nests an index in an index in an index"))
 }
@@ -116,6 +128,7 @@ pub(super) fn by_tag(
     dir: &Path,
     all: &[Descriptor],
     tag: Option<&str>,
+    arch: GuestArch,
 ) -> Result<Descriptor, ImageError> {
     let named = |name: &str| {
         all.iter().find(|d| {
@@ -129,20 +142,26 @@ pub(super) fn by_tag(
         (None, [only]) => only,
         (None, _) => match named("latest") {
             Some(latest) => latest,
-            None => return for_this_machine(dir, all),
+            None => return for_arch(dir, all, arch),
         },
     };
     Ok(found.clone())
 }
 
-pub(super) fn for_this_machine(dir: &Path, all: &[Descriptor]) -> Result<Descriptor, ImageError> {
+pub(super) fn for_arch(
+    dir: &Path,
+    all: &[Descriptor],
+    arch: GuestArch,
+) -> Result<Descriptor, ImageError> {
     let fits = |d: &&Descriptor| {
         d.platform()
             .as_ref()
-            .is_none_or(|p| *p.os() == Os::Linux && *p.architecture() == Arch::default())
+            .is_none_or(|p| *p.os() == Os::Linux && *p.architecture() == arch.oci())
     };
     let found = all.iter().find(fits);
-    found.cloned().ok_or_else(|| ImageError::malformed(dir, "has no image for this machine"))
+    found
+        .cloned()
+        .ok_or_else(|| ImageError::malformed(dir, format!("has no image for linux/{}", arch.oci())))
 }
 
 fn layers(
@@ -285,7 +304,16 @@ mod tests {
 
         async fn open(&self, tag: &str) -> Result<Layout, ImageError> {
             let tag = (!tag.is_empty()).then(|| tag.to_owned());
-            Layout::open(&LayoutPlace { dir: self.dir.path().to_owned(), tag }).await
+            self.open_for(tag, GuestArch::X86_64).await
+        }
+
+        async fn open_for(
+            &self,
+            tag: Option<String>,
+            arch: GuestArch,
+        ) -> Result<Layout, ImageError> {
+            let place = LayoutPlace { dir: self.dir.path().to_owned(), tag };
+            Layout::open(&place, arch).await
         }
     }
 
@@ -320,6 +348,19 @@ mod tests {
         let (digest, size) = made.image("amd64", r#""manifests":[],"#);
         made.index(&digest, size);
         assert!(made.open("").await.unwrap_err().to_string().contains("kind"));
+    }
+
+    #[tokio::test]
+    async fn an_image_for_other_guests_is_refused_with_both_names() {
+        let made = Made::new();
+        let (digest, size) = made.image("amd64", "");
+        made.index(&digest, size);
+        made.open("").await.unwrap();
+        let other = made.open_for(None, GuestArch::Aarch64).await.unwrap_err().to_string();
+        assert!(other.contains("linux/amd64") && other.contains("linux/arm64"), "{other}");
+        let (digest, size) = made.image("arm64", "");
+        made.index(&digest, size);
+        made.open_for(None, GuestArch::Aarch64).await.unwrap();
     }
 
     #[tokio::test]

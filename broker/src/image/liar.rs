@@ -120,8 +120,13 @@ impl Liar {
 
     /// An honest image of such layers as `a:TAG`; gives its manifest.
     pub(super) fn image(&self, tag: &str, layers: &[&[u8]]) -> Value {
+        self.image_for("amd64", tag, layers)
+    }
+
+    /// The same for another architecture.
+    pub(super) fn image_for(&self, architecture: &str, tag: &str, layers: &[&[u8]]) -> Value {
         let diff_ids: Vec<_> = layers.iter().map(|l| Digest::of(l).to_string()).collect();
-        let config = json!({"architecture": "amd64", "os": "linux", "config": {"Env": [format!("TAG={tag}")]},
+        let config = json!({"architecture": architecture, "os": "linux", "config": {"Env": [format!("TAG={tag}")]},
                             "rootfs": {"type": "layers", "diff_ids": diff_ids}});
         let mut config = self.blob(config.to_string().as_bytes());
         config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();

@@ -10,7 +10,7 @@ pub(crate) struct ImageRow {
     pub(crate) name: String,
     /// What the name stood for when it was pulled: an index, or a manifest.
     pub(crate) digest: String,
-    /// The manifest for this machine.
+    /// The manifest for the guests' architecture.
     pub(crate) manifest: String,
     /// Every blob of it with its size, as JSON.
     pub(crate) blobs: String,

@@ -9,7 +9,10 @@ set -euo pipefail
 out=$1
 : "${SOURCE_DATE_EPOCH:?is the time stamp of every file}"
 
-busybox=$(command -v busybox) || { echo "busybox is missing: apt-get install busybox-static" >&2; exit 1; }
+ours=$(command -v busybox) || { echo "busybox is missing: apt-get install busybox-static" >&2; exit 1; }
+# The one that goes in may be for another architecture, and then does not run here;
+# Debian builds both from one source with one configuration.
+busybox=${BUSYBOX:-$ours}
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
@@ -21,7 +24,7 @@ chmod 0700 root
 install -m 0755 "$busybox" bin/busybox
 
 # `--list-full` says where each name belongs (bin/ls, usr/bin/env, ...).
-./bin/busybox --list-full | while read -r applet; do
+"$ours" --list-full | while read -r applet; do
   mkdir -p "$(dirname "$applet")"
   [ -e "$applet" ] || ln -s /bin/busybox "$applet"
 done

@@ -1,5 +1,5 @@
 //! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR
-//! `[ADDRESS]`.
+//! `[ADDRESS [ARCH]]`.
 //!
 //! Its stdin is a lifeline: when the tests are gone, for whatever reason, it
 //! reads the end there and ends its sandboxes.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_broker::api;
-use postern_broker::core::{Broker, DriverChoice};
+use postern_broker::core::{Broker, DriverChoice, GuestArch};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -24,25 +24,38 @@ fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut args = std::env::args_os().skip(1);
     let (Some(data), Some(dist)) = (args.next(), args.next()) else {
-        return Err("usage: rig-broker DATA-DIR DIST-DIR [ADDRESS]".into());
+        return Err("usage: rig-broker DATA-DIR DIST-DIR [ADDRESS [ARCH]]".into());
     };
     let address = match args.next() {
         Some(given) => given.to_str().ok_or("ADDRESS is IP:PORT")?.parse()?,
         None => SocketAddr::from(([127, 0, 0, 1], 0)),
     };
+    let arch = match args.next() {
+        Some(given) => given.to_str().ok_or("ARCH is a name")?.parse()?,
+        None => GuestArch::host(),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(data.into(), dist.into(), address))
+    runtime.block_on(run(data.into(), dist.into(), address, arch))
 }
 
-async fn run(data: PathBuf, dist: PathBuf, address: SocketAddr) -> Result<(), Box<dyn Error>> {
+async fn run(
+    data: PathBuf,
+    dist: PathBuf,
+    address: SocketAddr,
+    arch: GuestArch,
+) -> Result<(), Box<dyn Error>> {
+    // As `xtask dist --arch` names what is not for this machine.
+    let suffix =
+        if arch == GuestArch::host() { String::new() } else { format!("-{}", arch.name()) };
     let broker = Broker::builder()
         .data_dir(&data)
-        .images_dir(dist.join("images"))
+        .guest_arch(arch)
+        .images_dir(dist.join(format!("images{suffix}")))
         .default_image("busybox")
         .driver(DriverChoice::Process)
         .agent(dist.join("postern-agent"))
-        .kernel(dist.join("vmlinuz"))
-        .initramfs(dist.join("initramfs.img"))
+        .kernel(dist.join(format!("vmlinuz{suffix}")))
+        .initramfs(dist.join(format!("initramfs{suffix}.img")))
         .build()
         .await?;
     let listener = TcpListener::bind(address).await?;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::arch::Arch;
 use crate::dist;
 use crate::error::Error;
 use crate::setup;
@@ -30,8 +31,8 @@ const UPLOAD_SIZE: usize = 1 << 20;
 const UPLOAD_PATH: &str = "/tmp/demo/upload.bin";
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
-    setup::run(workspace)?;
-    dist::run(workspace)?;
+    setup::run(workspace, Arch::host())?;
+    dist::run(workspace, Arch::host())?;
     let start = Instant::now();
     let broker = timed("postern serve", || Broker::start(workspace))?;
     println!("    listening on {}", broker.url);

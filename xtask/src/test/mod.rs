@@ -39,13 +39,14 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<ExitCode,
         [] => None,
         ["--only", group] => Some(Group::parse(group)?),
         _ => {
-            return Err(Error::Usage("usage: xtask test [--only lint|unit|process|vm]".to_owned()));
+            let groups = steps::GROUPS.replace(", ", "|");
+            return Err(Error::Usage(format!("usage: xtask test [--only {groups}]")));
         }
     };
     let deadline = Instant::now() + TOTAL_LIMIT;
     let mut results = Vec::new();
     for step in steps::all(workspace)? {
-        if only.is_some_and(|only| !step.needed_for(only)) || run::interrupted() {
+        if !step.needed_for(only) || run::interrupted() {
             continue;
         }
         let outcome = run_step(&step, deadline);

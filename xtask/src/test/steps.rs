@@ -9,6 +9,9 @@ use crate::error::Error;
 use crate::run;
 use crate::workspace::Workspace;
 
+/// As people name them.
+pub(super) const GROUPS: &str = "lint, unit, process, vm, aarch64";
+
 /// What `--only` can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Group {
@@ -20,6 +23,9 @@ pub(crate) enum Group {
     Dist,
     Process,
     Vm,
+    /// Runs only when it is asked for by name: a processor that is emulated and
+    /// another build of the agent take more minutes than each `make test` is to wait.
+    Aarch64,
 }
 
 impl Group {
@@ -29,7 +35,8 @@ impl Group {
             "unit" => Ok(Self::Unit),
             "process" => Ok(Self::Process),
             "vm" => Ok(Self::Vm),
-            _ => Err(Error::Usage(format!("--only {name}: it is one of lint, unit, process, vm"))),
+            "aarch64" => Ok(Self::Aarch64),
+            _ => Err(Error::Usage(format!("--only {name}: it is one of {GROUPS}"))),
         }
     }
 }
@@ -49,11 +56,12 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    /// Whether it runs when only this group was asked for.
-    pub(crate) fn needed_for(&self, only: Group) -> bool {
+    /// Whether it runs when this group was asked for, or none.
+    pub(crate) fn needed_for(&self, only: Option<Group>) -> bool {
+        let Some(only) = only else { return self.group != Group::Aarch64 };
         match self.group {
             Group::Setup => only != Group::Lint,
-            Group::Dist => matches!(only, Group::Process | Group::Vm),
+            Group::Dist => matches!(only, Group::Process | Group::Vm | Group::Aarch64),
             group => group == only,
         }
     }
@@ -137,6 +145,42 @@ const STEPS: &[(&str, Group, u64, &[&str])] = &[
             "--show-output",
         ],
     ),
+    ("set-up for aarch64", Group::Aarch64, 10, &["setup", "--arch", "aarch64"]),
+    (
+        "clippy for aarch64",
+        Group::Aarch64,
+        12,
+        &[
+            "clippy",
+            "--quiet",
+            "--target",
+            "aarch64-unknown-linux-musl",
+            "-p",
+            "postern-agent",
+            "-p",
+            "postern-proto",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    ),
+    ("build for aarch64", Group::Aarch64, 20, &["dist", "--arch", "aarch64"]),
+    (
+        "scenarios, aarch64 microVM",
+        Group::Aarch64,
+        25,
+        &[
+            "test",
+            "-p",
+            "postern-tests",
+            "--release",
+            "--test",
+            "aarch64",
+            "--no-fail-fast",
+            "--",
+            "--show-output",
+        ],
+    ),
 ];
 
 pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Step>, Error> {
@@ -149,7 +193,7 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Step>, Error> {
             group,
             limit: Duration::from_secs(minutes * 60),
             // A process of its own for our own steps too, so that the limit holds.
-            program: if matches!(group, Group::Setup | Group::Dist) {
+            program: if matches!(arguments.first(), Some(&"setup" | &"dist")) {
                 myself.clone()
             } else {
                 cargo.clone()
@@ -160,4 +204,26 @@ pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Step>, Error> {
             path: workspace.path_with_tools(),
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(only: Option<&str>) -> Vec<&'static str> {
+        let only = only.map(|name| Group::parse(name).unwrap());
+        let steps = all(&Workspace::at("/checkout".into())).unwrap();
+        steps.iter().filter(|step| step.needed_for(only)).map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn an_emulated_architecture_is_tested_when_it_is_named_and_not_otherwise() {
+        let of_it = |name: &&str| name.contains("aarch64");
+        assert!(!names(None).iter().any(&of_it), "{:?}", names(None));
+        assert!(!names(Some("vm")).iter().any(&of_it));
+        let named = names(Some("aarch64"));
+        assert_eq!(named.iter().filter(|name| of_it(name)).count(), 4, "{named:?}");
+        // The rig wants the host's part too.
+        assert!(named.contains(&"build what is shipped"), "{named:?}");
+    }
 }

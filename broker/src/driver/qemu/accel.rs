@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::Parts;
+use super::{Parts, command};
 
 /// From QEMU's start to the kernel's panic. Half a second on metal; the rest is
 /// room for a loaded host. A hang costs this once per boot of the host.
@@ -51,7 +51,8 @@ struct Cached {
 
 /// What this host can do, from the cache or by trying.
 pub(super) async fn find(parts: &Parts, cache_dir: &Path) -> Accel {
-    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
+    let kvm = || OpenOptions::new().read(true).write(true).open("/dev/kvm");
+    if !parts.arch.is_host() || kvm().is_err() {
         return Accel::Tcg;
     }
     let cache = cache_dir.join(CACHE);
@@ -77,8 +78,8 @@ async fn kvm_runs_our_kernel(parts: &Parts) -> bool {
     let mut command = Command::new(&parts.qemu);
     command
         .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
-        .args(["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "128"])
-        .args(["-serial", "stdio", "-append", "console=ttyS0 panic=-1 reboot=t"])
+        .args(["-machine", command::machine(parts.arch), "-accel", "kvm", "-cpu", "host"])
+        .args(["-m", "128", "-serial", "stdio", "-append", command::console(parts.arch)])
         .arg("-kernel")
         .arg(&parts.kernel)
         .stdin(Stdio::null())

@@ -9,6 +9,7 @@ use tokio::process::Command;
 use super::Parts;
 use super::accel::Accel;
 use super::vsock::{PORT, Vsock};
+use crate::arch::GuestArch;
 use crate::driver::SandboxSpec;
 
 /// Where QEMU listens, for whichever broker is there.
@@ -46,8 +47,8 @@ pub(super) fn qemu(
             "-sandbox",
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         ])
-        .args(["-machine", "q35,memory-backend=mem"])
-        .args(accel_args(accel))
+        .args(["-machine", &format!("{},memory-backend=mem", machine(parts.arch))])
+        .args(accel_args(parts.arch, accel))
         .args(["-smp", &spec.cpus.to_string()])
         .args(["-m", &spec.memory_mb.to_string()])
         .args([
@@ -61,7 +62,7 @@ pub(super) fn qemu(
         // does not reconnect a vhost-user socket by itself.
         .args(["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1")])
         .args(vsock.args())
-        .args(["-append", &kernel_command_line(spec)])
+        .args(["-append", &kernel_command_line(parts.arch, spec)])
         .arg("-kernel")
         .arg(&parts.kernel)
         .arg("-initrd")
@@ -80,18 +81,38 @@ fn socket(id: &str, path: &Path) -> String {
     format!("socket,id={id},path={},server=on,wait=off", escaped(path))
 }
 
-fn accel_args(accel: Accel) -> [&'static str; 4] {
-    match accel {
-        Accel::Kvm => ["-accel", "kvm", "-cpu", "host"],
-        Accel::Tcg => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+/// A board with PCI Express, whose slots vsock is plugged into.
+pub(super) fn machine(arch: GuestArch) -> &'static str {
+    match arch {
+        GuestArch::X86_64 => "q35",
+        // The interrupt controller is the host's under KVM; QEMU knows which.
+        GuestArch::Aarch64 => "virt,gic-version=max",
     }
 }
 
-fn kernel_command_line(spec: &SandboxSpec) -> String {
-    format!(
-        "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t postern.root_mb={} postern.doorbell={DOORBELL_PORT}",
-        spec.root_mb
-    )
+fn accel_args(arch: GuestArch, accel: Accel) -> [&'static str; 4] {
+    match (accel, arch) {
+        (Accel::Kvm, _) => ["-accel", "kvm", "-cpu", "host"],
+        (Accel::Tcg, GuestArch::X86_64) => ["-accel", "tcg,thread=multi", "-cpu", "max"],
+        // Pointer authentication by the architecture's own cipher is most of what
+        // an emulated boot takes; the guest cannot tell which cipher it is.
+        (Accel::Tcg, GuestArch::Aarch64) => {
+            ["-accel", "tcg,thread=multi", "-cpu", "max,pauth-impdef=on"]
+        }
+    }
+}
+
+/// The console, and how a panic ends the machine.
+pub(super) fn console(arch: GuestArch) -> &'static str {
+    match arch {
+        GuestArch::X86_64 => "console=ttyS0 panic=-1 reboot=t",
+        GuestArch::Aarch64 => "console=ttyAMA0 panic=-1",
+    }
+}
+
+fn kernel_command_line(arch: GuestArch, spec: &SandboxSpec) -> String {
+    let (console, root_mb) = (console(arch), spec.root_mb);
+    format!("{console} quiet loglevel=3 postern.root_mb={root_mb} postern.doorbell={DOORBELL_PORT}")
 }
 
 /// A comma ends an option of QEMU's; two are one.

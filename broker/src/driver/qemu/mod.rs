@@ -24,6 +24,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use super::{Driver, DriverError, Files, Record, Sandbox, SandboxSpec};
+use crate::arch::GuestArch;
 use accel::Accel;
 use machine::Machine;
 
@@ -44,6 +45,7 @@ struct Parts {
     qemu: PathBuf,
     kernel: PathBuf,
     initramfs: PathBuf,
+    arch: GuestArch,
 }
 
 impl QemuDriver {
@@ -56,6 +58,7 @@ impl QemuDriver {
             qemu: self.files.qemu()?,
             kernel: self.files.kernel()?,
             initramfs: self.files.initramfs()?,
+            arch: self.files.arch(),
         })
     }
 

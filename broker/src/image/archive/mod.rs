@@ -17,6 +17,7 @@ use super::layout::{MAX_DOCUMENT, MAX_LAYERS};
 use super::reference::{ArchiveKind, ArchivePlace};
 use super::store::{Added, Blobs, Hold};
 use super::{Digest, ImageError};
+use crate::arch::GuestArch;
 
 /// What is copied at once.
 const PIECE: usize = 1 << 20;
@@ -55,11 +56,11 @@ pub(super) async fn stamp(file: &Path) -> Result<String, ImageError> {
 }
 
 /// Reads the documents of an archive. Blocking.
-pub(super) fn plan(place: &ArchivePlace) -> Result<Plan, ImageError> {
+pub(super) fn plan(place: &ArchivePlace, arch: GuestArch) -> Result<Plan, ImageError> {
     let tar = Tar::open(&place.file)?;
     let which = place.which.as_deref();
     let plan = match place.kind {
-        ArchiveKind::Oci => oci::plan(tar, which)?,
+        ArchiveKind::Oci => oci::plan(tar, which, arch)?,
         ArchiveKind::Docker => docker::plan(tar, which)?,
     };
     if plan.layers.len() > MAX_LAYERS {

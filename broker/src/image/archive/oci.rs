@@ -2,16 +2,15 @@
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
-use super::super::layout::{
-    MAX_DOCUMENT, MAX_NESTING, by_tag, check_kind, for_this_machine, parse,
-};
+use super::super::layout::{MAX_DOCUMENT, MAX_NESTING, by_tag, check_kind, for_arch, parse};
 use super::super::{Digest, ImageError};
 use super::tar::Tar;
 use super::{Part, Plan};
+use crate::arch::GuestArch;
 
-pub(super) fn plan(tar: Tar, tag: Option<&str>) -> Result<Plan, ImageError> {
+pub(super) fn plan(tar: Tar, tag: Option<&str>, arch: GuestArch) -> Result<Plan, ImageError> {
     let mut index: ImageIndex = parse(&tar.path, &tar.document("index.json", MAX_DOCUMENT)?)?;
-    let mut found = by_tag(&tar.path, index.manifests(), tag)?;
+    let mut found = by_tag(&tar.path, index.manifests(), tag, arch)?;
     let mut nested = 0;
     while found.media_type().as_ref().ends_with("index.v1+json")
         || found.media_type().as_ref().ends_with("manifest.list.v2+json")
@@ -21,7 +20,7 @@ pub(super) fn plan(tar: Tar, tag: Option<&str>) -> Result<Plan, ImageError> {
             return Err(tar.malformed("nests an index in an index in an index"));
         }
         index = parse(&tar.path, &document(&tar, &found)?)?;
-        found = for_this_machine(&tar.path, index.manifests())?;
+        found = for_arch(&tar.path, index.manifests(), arch)?;
     }
     let bytes = document(&tar, &found)?;
     let manifest: ImageManifest = parse(&tar.path, &bytes)?;

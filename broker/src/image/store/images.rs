@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::{Digest, ImageError, Layout, Registries};
 use super::blobs::Blobs;
+use crate::arch::GuestArch;
 use crate::store::{ImageRow, Store};
 
 /// The image store; cheap to clone.
@@ -20,6 +21,8 @@ pub(super) struct Inner {
     pub(super) rows: Store,
     pub(super) registries: Arc<Registries>,
     pub(super) max_bytes: u64,
+    /// What images are for.
+    pub(super) arch: GuestArch,
     /// Held while names and blobs change together: so that nobody takes blobs
     /// whose name is just being written for nobody's.
     pub(super) room: tokio::sync::Mutex<()>,
@@ -31,7 +34,7 @@ pub(crate) struct Stored {
     pub(crate) name: String,
     /// What the name stood for: an index, or a manifest.
     pub(crate) digest: String,
-    /// The manifest for this machine.
+    /// The manifest for the guests' architecture.
     pub(crate) manifest: Digest,
     pub(crate) blobs: Vec<(Digest, u64)>,
     pub(crate) stamp: Option<String>,
@@ -55,10 +58,11 @@ impl Images {
         rows: Store,
         registries: Registries,
         max_bytes: u64,
+        arch: GuestArch,
     ) -> Result<Self, ImageError> {
         let (blobs, registries) = (Blobs::open(dir)?, Arc::new(registries));
-        let inner =
-            Inner { blobs, rows, registries, max_bytes, room: tokio::sync::Mutex::default() };
+        let room = tokio::sync::Mutex::default();
+        let inner = Inner { blobs, rows, registries, max_bytes, arch, room };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -78,8 +82,8 @@ impl Images {
         Ok(row.and_then(|row| self.read(row)))
     }
 
-    /// An image that is whole, held; None if there is none of that name, or a
-    /// blob of it is missing.
+    /// An image that is whole, held; None if there is none of that name, a blob of
+    /// it is missing, or a broker with other guests pulled it.
     pub(crate) async fn open_stored(&self, name: &str) -> Result<Option<Layout>, ImageError> {
         let Some(stored) = self.find(name).await? else { return Ok(None) };
         let blobs = &self.inner.blobs;
@@ -90,7 +94,11 @@ impl Images {
         if !blocking(move || Ok(look())).await? {
             return Ok(None);
         }
-        let layout = Layout::stored(blobs.dir().to_owned(), &stored.manifest).await?;
+        let dir = blobs.dir().to_owned();
+        let layout = match Layout::stored(dir, &stored.manifest, self.inner.arch).await {
+            Err(ImageError::OtherArch { .. }) => return Ok(None),
+            layout => layout?,
+        };
         self.inner.rows.touch_image(name, now_us()).await?;
         Ok(Some(layout.holding(hold)))
     }

@@ -8,9 +8,7 @@ use oci_spec::distribution::Reference as RegistryReference;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 
 use super::super::archive;
-use super::super::layout::{
-    MAX_DOCUMENT, MAX_LAYERS, MAX_NESTING, check_kind, for_this_machine, parse,
-};
+use super::super::layout::{MAX_DOCUMENT, MAX_LAYERS, MAX_NESTING, check_kind, for_arch, parse};
 use super::super::reference::ArchivePlace;
 use super::super::registry::{Document, Repository};
 use super::super::{Digest, ImageError, Layout, ProgressSender, Reference};
@@ -19,6 +17,7 @@ use super::fetch::{From, Wanted};
 use super::hold::Hold;
 use super::images::{Images, blocking, now_us};
 use super::progress::Tally;
+use crate::arch::GuestArch;
 use crate::store::ImageRow;
 
 /// Blobs at once: more gain nothing on one line, and registries count them.
@@ -51,7 +50,7 @@ impl Images {
         progress: Option<&ProgressSender>,
     ) -> Result<Layout, ImageError> {
         let stamp = match reference {
-            Reference::Layout(place) => return Layout::open(place).await,
+            Reference::Layout(place) => return Layout::open(place, self.inner.arch).await,
             Reference::Archive(place) if policy != PullPolicy::Never => {
                 Some(archive::stamp(&place.file).await?)
             }
@@ -70,7 +69,7 @@ impl Images {
         match reference {
             Reference::Registry(from) => self.pull_from_registry(from, progress).await,
             Reference::Archive(place) => self.read_from_archive(place, stamp, progress).await,
-            Reference::Layout(place) => Layout::open(place).await,
+            Reference::Layout(place) => Layout::open(place, self.inner.arch).await,
         }
     }
 
@@ -91,7 +90,7 @@ impl Images {
             let repository = self.inner.registries.repository(reference);
             let which = reference.digest().or(reference.tag()).unwrap_or("latest");
             let top = repository.manifest(which).await?;
-            find_manifest(&name, &repository, top).await?
+            find_manifest(&name, &repository, top, self.inner.arch).await?
         };
         let config = wanted(&name, found.manifest.config())?;
         let layers: Result<Vec<_>, _> =
@@ -109,9 +108,9 @@ impl Images {
             .await?;
         let from = From { registries: self.inner.registries.clone(), reference: reference.clone() };
         self.fetch(&from, &config, |_| {}).await?;
-        // What this machine cannot run is known before its layers are fetched.
+        // What the guests cannot run is known before its layers are fetched.
         let dir = self.inner.blobs.dir().to_owned();
-        let layout = Layout::stored(dir, &found.manifest_digest).await?;
+        let layout = Layout::stored(dir, &found.manifest_digest, self.inner.arch).await?;
         let tally = Tally::new(&layers, progress);
         let mut fetches = Vec::new();
         for (at, layer) in layers.iter().enumerate() {
@@ -140,8 +139,8 @@ impl Images {
         stamp: Option<String>,
         progress: Option<&ProgressSender>,
     ) -> Result<Layout, ImageError> {
-        let (given, plan) = (place.given.clone(), place.clone());
-        let plan = blocking(move || archive::plan(&plan)).await?;
+        let (given, plan, arch) = (place.given.clone(), place.clone(), self.inner.arch);
+        let plan = blocking(move || archive::plan(&plan, arch)).await?;
         // Some layers have no digest yet: room for all is promised under one name.
         let promise = (Digest::of(given.as_bytes()), plan.total());
         let promised = self.reserve(&[promise]).await?;
@@ -154,7 +153,8 @@ impl Images {
         drop(promised);
         let hold = self.reserve(&read.blobs).await?;
         drop(holds);
-        let layout = Layout::stored(self.inner.blobs.dir().to_owned(), &read.manifest).await?;
+        let dir = self.inner.blobs.dir().to_owned();
+        let layout = Layout::stored(dir, &read.manifest, self.inner.arch).await?;
         let (digest, manifest) = (read.manifest.clone(), read.manifest);
         self.note(Noted { name: given, digest, manifest, blobs: read.blobs, stamp }).await?;
         Ok(layout.holding(hold))
@@ -177,11 +177,12 @@ impl Images {
     }
 }
 
-/// Walks down from what the name stands for to the manifest for this machine.
+/// Walks down from what the name stands for to the manifest for the guests' architecture.
 async fn find_manifest(
     name: &str,
     repository: &Repository<'_>,
     top: Document,
+    arch: GuestArch,
 ) -> Result<Found, ImageError> {
     let mut documents = Vec::new();
     let (top_digest, mut here, mut expected) = (top.digest.clone(), top, None::<Descriptor>);
@@ -195,7 +196,7 @@ async fn find_manifest(
             return Ok(Found { top: top_digest, manifest, manifest_digest: digest, documents });
         }
         let index: ImageIndex = parse(place, &bytes)?;
-        let next = for_this_machine(place, index.manifests())?;
+        let next = for_arch(place, index.manifests(), arch)?;
         let (digest, size) = wanted(name, &next)?;
         here = repository.manifest(digest.as_str()).await?;
         if here.bytes.len() as u64 != size {

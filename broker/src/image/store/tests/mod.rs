@@ -9,6 +9,7 @@ use super::super::liar::{INDEX, Liar, MANIFEST, Reply};
 use super::super::registry::RegistryOptions;
 use super::super::{Digest, ImageError, Layout, Progress, Reference, Registries};
 use super::{Images, PullPolicy};
+use crate::arch::GuestArch;
 use crate::store::Store;
 
 mod lies;
@@ -37,7 +38,8 @@ impl Rig {
             path
         });
         let (rows, registries) = (Store::in_memory().unwrap(), Registries::new(options).unwrap());
-        let images = Images::open(dir.path().join("images"), rows, registries, max_bytes).unwrap();
+        let (place, arch) = (dir.path().join("images"), GuestArch::X86_64);
+        let images = Images::open(place, rows, registries, max_bytes, arch).unwrap();
         Self { liar, images, dir }
     }
 
@@ -108,6 +110,36 @@ async fn by_tag_by_digest_and_by_an_index_of_platforms() {
     assert_eq!((stored.digest.as_str(), &stored.manifest), (top.as_str(), &digest));
     assert_eq!(rig.liar.asked_for("blobs").len(), 3, "blobs that are there came again");
     rig.leaves_nothing();
+}
+
+#[tokio::test]
+async fn an_image_that_was_pulled_for_other_guests_is_pulled_again() {
+    let rig = Rig::new(PLENTY).await;
+    let entry = |architecture: &str, layer: &[u8]| {
+        let manifest = rig.liar.image_for(architecture, architecture, &[layer]).to_string();
+        json!({"mediaType": MANIFEST, "digest": Digest::of(manifest.as_bytes()).as_str(),
+               "size": manifest.len(), "platform": {"os": "linux", "architecture": architecture}})
+    };
+    let both = [entry("amd64", b"one"), entry("arm64", b"other")];
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": both});
+    rig.liar.document("both", INDEX, &index);
+    let first = |layout: &Layout| layout.layers[0].digest.clone();
+    let one = rig.get(":both", PullPolicy::Missing).await.unwrap();
+    assert_eq!(first(&one), Digest::of(b"one").to_string());
+
+    let (rows, Rig { liar, images, dir }) = (rig.images.inner.rows.clone(), rig);
+    drop((one, images));
+    let docker_config = Some(dir.path().join("config.json"));
+    let options = RegistryOptions { docker_config, ..RegistryOptions::default() };
+    let (place, registries) = (dir.path().join("images"), Registries::new(options).unwrap());
+    let images = Images::open(place, rows, registries, PLENTY, GuestArch::Aarch64).unwrap();
+    let rig = Rig { liar, images, dir };
+    let never = rig.get(":both", PullPolicy::Never).await.unwrap_err();
+    assert!(matches!(never, ImageError::Absent { .. }), "{never}");
+    let other = rig.get(":both", PullPolicy::Missing).await.unwrap();
+    assert_eq!(first(&other), Digest::of(b"other").to_string());
+    let wrong = rig.refused(":amd64").await;
+    assert!(wrong.contains("linux/amd64") && wrong.contains("linux/arm64"), "{wrong}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use super::super::super::liar::Reply;
 use super::super::super::{Digest, ImageError, Registries};
 use super::super::{Images, PullPolicy};
 use super::{PLENTY, Rig, noise};
+use crate::arch::GuestArch;
 use crate::store::Store;
 
 #[tokio::test]
@@ -79,7 +80,8 @@ async fn an_image_store_has_one_broker() {
     let rig = Rig::new(PLENTY).await;
     let dir = rig.dir.path().join("images");
     let (rows, registries) = (Store::in_memory().unwrap(), Registries::new(Default::default()));
-    let second = Images::open(dir, rows, registries.unwrap(), PLENTY).unwrap_err();
+    let second =
+        Images::open(dir, rows, registries.unwrap(), PLENTY, GuestArch::X86_64).unwrap_err();
     assert!(matches!(second, ImageError::Store(_)), "{second}");
 }
 
