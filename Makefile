@@ -30,8 +30,8 @@ bench: ## measure, each figure beside its floor
 lint: ## formatting, clippy, documentation
 	@$(XTASK) test --only lint
 
-kernel: ## fetch the guest's kernel
-	@$(XTASK) kernel
+kernel: ## build the guest's own kernel (ARCH=aarch64 for that one)
+	@$(XTASK) kernel ours $(ARCH)
 
 rootfs: ## the initramfs and the sample OCI images
 	@$(XTASK) setup && $(XTASK) initramfs && $(XTASK) images

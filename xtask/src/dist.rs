@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::images::{self, folder_size};
 use crate::initramfs;
-use crate::kernel;
+use crate::kernel::Kernel;
 use crate::lock;
 use crate::run;
 use crate::setup::{self, MUSL};
@@ -15,8 +15,9 @@ use crate::workspace::{Workspace, copy_if_changed, make_folder};
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     lock::alone(workspace, || {
         programs(workspace)?;
-        kernel::run(workspace)?;
-        initramfs::pack(workspace, &workspace.dist().join("postern-agent"))?;
+        let kernel = Kernel::chosen(workspace)?;
+        kernel.install(workspace)?;
+        initramfs::pack(workspace, &workspace.dist().join("postern-agent"), &kernel)?;
         images::run(workspace)?;
         print_sizes(workspace)
     })

@@ -15,7 +15,7 @@ use std::process::Command;
 use crate::cpio::{Archive, Entry};
 use crate::dist::build_agent;
 use crate::error::Error;
-use crate::kernel;
+use crate::kernel::Kernel;
 use crate::manifest::{self, Line};
 use crate::modules::{Module, Modules};
 use crate::run;
@@ -30,11 +30,14 @@ const FORMAT: &[u8] = b"1";
 const SIZE_LIMIT: u64 = 8_000_000;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error> {
-    kernel::run(workspace)?;
+    let kernel = Kernel::chosen(workspace)?;
     match arguments {
-        [] => pack(workspace, &build_agent(workspace)?),
+        [] => {
+            kernel.install(workspace)?;
+            pack(workspace, &build_agent(workspace)?, &kernel)
+        }
         ["--init", program, "--output", image] => {
-            let contents = Contents::read(workspace, Path::new(program))?;
+            let contents = Contents::read(workspace, Path::new(program), &kernel)?;
             step("pack the initramfs", || contents.write(workspace, Path::new(image)))
         }
         _ => Err(Error::Usage("usage: xtask initramfs [--init PROGRAM --output FILE]".to_owned())),
@@ -42,8 +45,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error
 }
 
 /// Packs an agent that is built already into `target/dist/initramfs.img`.
-pub(crate) fn pack(workspace: &Workspace, agent: &Path) -> Result<(), Error> {
-    let contents = Contents::read(workspace, agent)?;
+pub(crate) fn pack(workspace: &Workspace, agent: &Path, kernel: &Kernel) -> Result<(), Error> {
+    let contents = Contents::read(workspace, agent, kernel)?;
     let recipe = contents.recipe();
     let image = workspace.dist().join("initramfs.img");
     let stamp = workspace.target().join("stamps/initramfs");
@@ -64,10 +67,10 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(workspace: &Workspace, init: &Path) -> Result<Self, Error> {
+    fn read(workspace: &Workspace, init: &Path, kernel: &Kernel) -> Result<Self, Error> {
         let init = fs::read(init).map_err(Error::io("reading", init))?;
         let lines = manifest::read(&workspace.rootfs().join("manifest"))?;
-        let modules = modules(workspace, &lines)?;
+        let modules = modules(kernel, &lines)?;
         Ok(Self { lines, init, modules })
     }
 
@@ -88,7 +91,10 @@ impl Contents {
     }
 }
 
-fn modules(workspace: &Workspace, lines: &[Line]) -> Result<Vec<Module>, Error> {
+fn modules(kernel: &Kernel, lines: &[Line]) -> Result<Vec<Module>, Error> {
+    let Some(folder) = kernel.modules() else {
+        return Ok(Vec::new());
+    };
     let names: Vec<String> = lines
         .iter()
         .filter_map(|line| match line {
@@ -96,7 +102,7 @@ fn modules(workspace: &Workspace, lines: &[Line]) -> Result<Vec<Module>, Error> 
             _ => None,
         })
         .collect();
-    Modules::open(&kernel::module_folder(workspace)?)?.in_load_order(&names)
+    Modules::open(folder)?.in_load_order(&names)
 }
 
 fn archive(lines: &[Line], agent: &[u8], modules: &[Module]) -> Archive {

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Everything made lies below `target/`: what is shipped in `target/dist`, tools
-//! in `target/tools`, the kernel package in `target/kernel`. What is shipped
-//! is made under `target/dist.lock`: a second task that would do so waits.
+//! in `target/tools`, Debian's kernel in `target/kernel`, our own one's source and
+//! objects in `target/kernel-build`. What is shipped is made under
+//! `target/dist.lock`: a second task that would do so waits.
 
 mod error;
 mod lock;
@@ -49,7 +50,12 @@ const USAGE: &str = "\
 usage: xtask COMMAND
 
   setup        install what building, testing and the demo need
-  kernel       fetch Debian's cloud kernel and its modules
+  kernel debian
+               fetch Debian's cloud kernel and its modules
+  kernel ours [x86_64|aarch64]
+               build a kernel from kernel-config/, into target/dist/kernel
+  kernel config [x86_64|aarch64]
+               only see whether its configuration holds
   initramfs [--init PROGRAM --output FILE]
                build the agent and pack it as the guest's initramfs;
                or pack another program, to measure what it costs
@@ -59,7 +65,10 @@ usage: xtask COMMAND
                every check and test; the last line counts them
   demo         boot a microVM and run commands in it over HTTP
   bench        build everything and run the benchmarks
-  clean        remove target/";
+  clean        remove target/
+
+KERNEL=ours in the environment has initramfs, dist, test, demo and bench use the
+kernel that is built here in place of Debian's.";
 
 fn main() -> ExitCode {
     match run::kill_children_on_signal().and_then(|()| dispatch()) {
@@ -77,7 +86,7 @@ fn dispatch() -> Result<ExitCode, Error> {
     let workspace = Workspace::find()?;
     match arguments.as_slice() {
         ["setup"] => setup::run(&workspace)?,
-        ["kernel"] => lock::alone(&workspace, || kernel::run(&workspace))?,
+        ["kernel", rest @ ..] => kernel::run(&workspace, rest)?,
         ["initramfs", rest @ ..] => {
             lock::alone(&workspace, || initramfs::run(&workspace, rest))?;
         }

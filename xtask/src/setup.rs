@@ -15,13 +15,15 @@ use crate::workspace::{Workspace, make_folder};
 
 /// A Debian package, the program or file by which we know that it is there,
 /// and what needs it.
-struct Package {
-    name: &'static str,
-    probe: Probe,
-    needed_for: &'static str,
+#[derive(Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) probe: Probe,
+    pub(crate) needed_for: &'static str,
 }
 
-enum Probe {
+#[derive(Clone, Copy)]
+pub(crate) enum Probe {
     Program(&'static str),
     File(&'static str),
 }
@@ -73,6 +75,21 @@ const PACKAGES: &[Package] = &[
     },
 ];
 
+/// What a kernel of our own needs beside these; most who build Postern never
+/// build one.
+const KERNEL_PACKAGES: &[Package] = &[
+    Package { name: "make", probe: Program("make"), needed_for: "building the kernel" },
+    Package { name: "flex", probe: Program("flex"), needed_for: "the kernel's configuration" },
+    Package { name: "bison", probe: Program("bison"), needed_for: "the kernel's configuration" },
+    Package { name: "bc", probe: Program("bc"), needed_for: "the kernel's constants" },
+    Package {
+        name: "libelf-dev",
+        probe: File("/usr/include/gelf.h"),
+        needed_for: "objtool, which the kernel is checked with",
+    },
+    Package { name: "lz4", probe: Program("lz4"), needed_for: "packing the kernel" },
+];
+
 /// The target of the agent: one file that runs under any kernel and any image.
 pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
 
@@ -81,13 +98,19 @@ pub(crate) const MUSL: &str = "x86_64-unknown-linux-musl";
 const VHOST_DEVICE_VSOCK: &str = "vhost-device-vsock@0.3.0";
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
-    packages()?;
+    packages(PACKAGES)?;
     musl_target(workspace)?;
     vhost_device_vsock(workspace)
 }
 
-fn packages() -> Result<(), Error> {
-    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !package.is_there()).collect();
+/// What building a kernel needs, and the compiler if it is for another machine.
+pub(crate) fn kernel_tools(cross: Option<Package>) -> Result<(), Error> {
+    let all: Vec<Package> = KERNEL_PACKAGES.iter().copied().chain(cross).collect();
+    packages(&all)
+}
+
+fn packages(wanted: &[Package]) -> Result<(), Error> {
+    let missing: Vec<&Package> = wanted.iter().filter(|package| !package.is_there()).collect();
     if missing.is_empty() {
         up_to_date("packages", "all there");
         return Ok(());

@@ -45,8 +45,18 @@ impl Workspace {
         self.target().join("tools")
     }
 
+    /// Debian's kernel.
     pub(crate) fn kernel(&self) -> PathBuf {
         self.target().join("kernel")
+    }
+
+    /// Source and objects of our own.
+    pub(crate) fn kernel_build(&self) -> PathBuf {
+        self.target().join("kernel-build")
+    }
+
+    pub(crate) fn kernel_config(&self) -> PathBuf {
+        self.root.join("kernel-config")
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {

@@ -1,0 +1,109 @@
+//! The architectures that a kernel is built for.
+
+use crate::error::Error;
+use crate::setup::{Package, Probe};
+
+/// Names as Rust, Debian's cross tools and `uname -m` have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+/// A file of the build, and its name in `target/dist/kernel/ARCH`.
+pub(super) struct Product {
+    pub(super) built: &'static str,
+    pub(super) name: &'static str,
+    /// An ELF file with a symbol table that no machine needs to boot it.
+    pub(super) strip: bool,
+}
+
+impl Arch {
+    pub(super) fn parse(name: &str) -> Result<Self, Error> {
+        match name {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Aarch64),
+            _ => Err(Error::Usage(format!("ARCH={name}: it is one of x86_64, aarch64"))),
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
+    /// As the kernel's makefile calls it.
+    pub(super) fn kernel_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "arm64",
+        }
+    }
+
+    /// Before the names of compiler and linker; empty on a machine of its kind.
+    pub(super) fn cross_prefix(self) -> &'static str {
+        match self {
+            _ if self.name() == std::env::consts::ARCH => "",
+            Self::X86_64 => "x86_64-linux-gnu-",
+            Self::Aarch64 => "aarch64-linux-gnu-",
+        }
+    }
+
+    /// The compiler for it, where it is not this machine's own.
+    pub(super) fn cross_compiler(self) -> Option<Package> {
+        const X86_64: Package = Package {
+            name: "gcc-x86-64-linux-gnu",
+            probe: Probe::Program("x86_64-linux-gnu-gcc"),
+            needed_for: "the kernel for x86_64",
+        };
+        const AARCH64: Package = Package {
+            name: "gcc-aarch64-linux-gnu",
+            probe: Probe::Program("aarch64-linux-gnu-gcc"),
+            needed_for: "the kernel for aarch64",
+        };
+        match self {
+            _ if self.cross_prefix().is_empty() => None,
+            Self::X86_64 => Some(X86_64),
+            Self::Aarch64 => Some(AARCH64),
+        }
+    }
+
+    /// The make target.
+    pub(super) fn target(self) -> &'static str {
+        match self {
+            Self::X86_64 => "bzImage",
+            Self::Aarch64 => "Image",
+        }
+    }
+
+    /// The first one is what QEMU is given.
+    pub(super) fn products(self) -> &'static [Product] {
+        match self {
+            Self::X86_64 => &[
+                Product { built: "arch/x86/boot/bzImage", name: "vmlinuz", strip: false },
+                // With a PVH note: Firecracker and Cloud Hypervisor start it.
+                Product { built: "vmlinux", name: "vmlinux", strip: true },
+            ],
+            Self::Aarch64 => {
+                &[Product { built: "arch/arm64/boot/Image", name: "vmlinuz", strip: false }]
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_architecture_is_known_by_its_name_alone() {
+        for arch in [Arch::X86_64, Arch::Aarch64] {
+            assert_eq!(Arch::parse(arch.name()).unwrap(), arch);
+            assert_eq!(arch.cross_prefix().is_empty(), arch.cross_compiler().is_none());
+        }
+        let error = Arch::parse("arm64").unwrap_err();
+        assert!(error.to_string().contains("aarch64"), "{error}");
+    }
+}
