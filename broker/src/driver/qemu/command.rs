@@ -87,14 +87,33 @@ fn accel_args(accel: Accel) -> [&'static str; 4] {
     }
 }
 
+/// Without a check of the timer interrupt: it panics when its ticks do not come
+/// within some tens of milliseconds, and on a busy host QEMU is not run that soon.
+/// Under KVM kernels leave it out by themselves.
+const CONSOLE_AND_END: &str = if cfg!(target_arch = "x86_64") {
+    "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t no_timer_check"
+} else {
+    "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t"
+};
+
 fn kernel_command_line(spec: &SandboxSpec) -> String {
-    format!(
-        "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t postern.root_mb={} postern.doorbell={DOORBELL_PORT}",
-        spec.root_mb
-    )
+    format!("{CONSOLE_AND_END} postern.root_mb={} postern.doorbell={DOORBELL_PORT}", spec.root_mb)
 }
 
 /// A comma ends an option of QEMU's; two are one.
 pub(super) fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "IO-APIC + timer doesn't work!" ended 2 of 40 boots beside ten builds.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_busy_host_does_not_fail_the_guests_check_of_its_timer() {
+        let words: Vec<&str> = CONSOLE_AND_END.split(' ').collect();
+        assert!(words.contains(&"no_timer_check"), "{words:?}");
+    }
 }
