@@ -137,8 +137,8 @@ impl Build {
     /// From nothing but the fragments to a configuration that has all of them.
     fn configure(&self) -> Result<(), Error> {
         let fragments = fragments(&self.config, self.arch);
-        let wanted = config::read_all(&fragments)?;
-        let required = config::read_all(&required(&self.config, self.arch))?;
+        let mut wanted = config::read_all(&fragments)?;
+        wanted.extend(config::read_all(&required(&self.config, self.arch))?);
         self.begin_anew_with_other_programs()?;
         step("configure the kernel", || {
             let mut joined = Vec::new();
@@ -149,9 +149,7 @@ impl Build {
             write_atomically(&all, &joined)?;
             run::run(self.kernel_make("allnoconfig").env("KCONFIG_ALLCONFIG", &all))?;
             run::run(&mut self.kernel_make("olddefconfig"))?;
-            let resolved = Resolved::read(&self.objects.join(".config"))?;
-            resolved.check(&wanted)?;
-            resolved.check(&required)
+            Resolved::read(&self.objects.join(".config"))?.check(&wanted)
         })
     }
 
