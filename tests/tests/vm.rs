@@ -12,6 +12,9 @@ scenarios! { vm, in vm_only,
         a_fork_bomb_is_contained_and_the_agent_answers,
         a_command_over_its_memory_is_told_as_oom_killed_and_no_other_is,
         a_peak_of_memory_is_the_commands_own;
+    kernel:
+        programs_find_the_system_calls_that_they_take_for_granted,
+        a_root_inside_finds_no_way_into_our_kernel;
     machine:
         a_root_inside_gets_no_word_from_the_agent,
         a_command_that_eats_the_memory_is_told_of_and_the_agent_lives,

@@ -6,7 +6,7 @@ use crate::arch::Arch;
 use crate::error::Error;
 use crate::images::{self, folder_size};
 use crate::initramfs;
-use crate::kernel;
+use crate::kernel::Kernel;
 use crate::lock;
 use crate::run;
 use crate::setup::{has_target, no_target};
@@ -22,8 +22,9 @@ pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
         if arch.is_host() {
             broker(workspace)?;
         }
-        kernel::run(workspace, arch)?;
-        initramfs::pack(workspace, arch, &agent)?;
+        let kernel = Kernel::chosen(workspace, arch)?;
+        kernel.install(workspace)?;
+        initramfs::pack(workspace, &agent, &kernel)?;
         images::run(workspace, arch)?;
         print_sizes(workspace, arch)
     })

@@ -4,6 +4,8 @@ use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::kernel::Mismatch;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Something the machine lacks, with the command that gets it.
@@ -41,6 +43,9 @@ pub(crate) enum Error {
 
     #[error("{} line {line}: {problem}", file.display())]
     Manifest { file: PathBuf, line: usize, problem: String },
+
+    #[error("the kernel's configuration is not what was asked for:{}", each(mismatches))]
+    KernelOptions { mismatches: Vec<Mismatch> },
 
     #[error("reading {what}: {problem}")]
     Format { what: String, problem: String },
@@ -88,6 +93,10 @@ pub(crate) fn chain(error: &Error) -> String {
         cause = source.source();
     }
     text
+}
+
+fn each(mismatches: &[Mismatch]) -> String {
+    mismatches.iter().map(|mismatch| format!("\n  {mismatch}")).collect()
 }
 
 fn told(stderr: &str) -> String {

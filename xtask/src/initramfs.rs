@@ -17,7 +17,7 @@ use crate::budget::Sizes;
 use crate::cpio::{Archive, Entry};
 use crate::dist::build_agent;
 use crate::error::Error;
-use crate::kernel;
+use crate::kernel::Kernel;
 use crate::manifest::{self, Line};
 use crate::modules::{Module, Modules};
 use crate::run;
@@ -30,18 +30,20 @@ const FORMAT: &[u8] = b"2";
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error> {
     if let ["--init", program, "--output", image] = arguments {
-        kernel::run(workspace, Arch::host())?;
-        let contents = Contents::read(workspace, Arch::host(), Path::new(program))?;
+        let kernel = Kernel::chosen(workspace, Arch::host())?;
+        let contents = Contents::read(workspace, Path::new(program), &kernel)?;
         return step("pack the initramfs", || contents.write(workspace, Path::new(image)));
     }
     let arch = Arch::asked(arguments)?;
-    kernel::run(workspace, arch)?;
-    pack(workspace, arch, &build_agent(workspace, arch)?)
+    let kernel = Kernel::chosen(workspace, arch)?;
+    kernel.install(workspace)?;
+    pack(workspace, &build_agent(workspace, arch)?, &kernel)
 }
 
 /// Packs an agent that is built already into `target/dist/initramfs.img`.
-pub(crate) fn pack(workspace: &Workspace, arch: Arch, agent: &Path) -> Result<(), Error> {
-    let contents = Contents::read(workspace, arch, agent)?;
+pub(crate) fn pack(workspace: &Workspace, agent: &Path, kernel: &Kernel) -> Result<(), Error> {
+    let contents = Contents::read(workspace, agent, kernel)?;
+    let arch = kernel.arch();
     let recipe = contents.recipe();
     let image = workspace.dist().join(arch.file("initramfs.img"));
     let stamp = workspace.target().join("stamps").join(arch.file("initramfs"));
@@ -55,8 +57,12 @@ pub(crate) fn pack(workspace: &Workspace, arch: Arch, agent: &Path) -> Result<()
 }
 
 /// The bytes that [`pack`] would write, for comparing.
-pub(crate) fn packed(workspace: &Workspace, arch: Arch, agent: &Path) -> Result<Vec<u8>, Error> {
-    let contents = Contents::read(workspace, arch, agent)?;
+pub(crate) fn packed(
+    workspace: &Workspace,
+    agent: &Path,
+    kernel: &Kernel,
+) -> Result<Vec<u8>, Error> {
+    let contents = Contents::read(workspace, agent, kernel)?;
     compress(workspace, &archive(&contents.lines, &contents.init, &contents.modules)?.bytes()?)
 }
 
@@ -68,10 +74,10 @@ struct Contents {
 }
 
 impl Contents {
-    fn read(workspace: &Workspace, arch: Arch, init: &Path) -> Result<Self, Error> {
+    fn read(workspace: &Workspace, init: &Path, kernel: &Kernel) -> Result<Self, Error> {
         let init = fs::read(init).map_err(Error::io("reading", init))?;
         let lines = manifest::read(&workspace.rootfs().join("manifest"))?;
-        let modules = modules(&kernel::module_folder(workspace, arch)?, &lines)?;
+        let modules = modules(kernel, &lines)?;
         Ok(Self { lines, init, modules })
     }
 
@@ -103,7 +109,10 @@ impl Contents {
     }
 }
 
-fn modules(folder: &Path, lines: &[Line]) -> Result<Vec<Module>, Error> {
+fn modules(kernel: &Kernel, lines: &[Line]) -> Result<Vec<Module>, Error> {
+    let Some(folder) = kernel.modules() else {
+        return Ok(Vec::new());
+    };
     let names: Vec<String> = lines
         .iter()
         .filter_map(|line| match line {
@@ -180,7 +189,7 @@ mod tests {
         let workspace = Workspace::at(dir.path().to_owned());
         make_folder(&workspace.rootfs()).unwrap();
         fs::copy(real_manifest(), workspace.rootfs().join("manifest")).unwrap();
-        let folder = workspace.kernel(Arch::host()).join("tree/lib/modules/6.1.0");
+        let folder = module_folder(&workspace);
         make_folder(&folder.join("kernel")).unwrap();
         fs::write(folder.join("modules.builtin"), BUILTIN).unwrap();
         for name in names {
@@ -192,6 +201,14 @@ mod tests {
         }
         fs::write(dir.path().join("agent"), b"\x7fELF the agent").unwrap();
         (dir, workspace)
+    }
+
+    fn module_folder(workspace: &Workspace) -> PathBuf {
+        workspace.kernel(Arch::host()).join("tree/lib/modules/6.1.0")
+    }
+
+    fn kernel(workspace: &Workspace) -> Kernel {
+        Kernel::with_modules(Arch::host(), module_folder(workspace))
     }
 
     fn real_manifest() -> PathBuf {
@@ -209,13 +226,13 @@ mod tests {
             checkout(&backwards, Duration::from_secs(1_000_000)),
         ];
         let [one, other] = places.each_ref().map(|(dir, workspace)| {
-            packed(workspace, Arch::host(), &dir.path().join("agent")).unwrap()
+            packed(workspace, &dir.path().join("agent"), &kernel(workspace)).unwrap()
         });
         assert!(!one.is_empty());
         assert!(one == other, "{} and {} bytes", one.len(), other.len());
         // As it is written, too.
         let (dir, workspace) = &places[0];
-        pack(workspace, Arch::host(), &dir.path().join("agent")).unwrap();
+        pack(workspace, &dir.path().join("agent"), &kernel(workspace)).unwrap();
         assert!(fs::read(workspace.dist().join("initramfs.img")).unwrap() == one);
     }
 
@@ -223,8 +240,7 @@ mod tests {
     fn all_that_is_packed_is_in_the_manifest() {
         let (_dir, workspace) = checkout(&FILES, Duration::ZERO);
         let lines = manifest::read(&real_manifest()).unwrap();
-        let folder = kernel::module_folder(&workspace, Arch::host()).unwrap();
-        let modules = modules(&folder, &lines).unwrap();
+        let modules = modules(&kernel(&workspace), &lines).unwrap();
         let packed = archive(&lines, b"agent", &modules).unwrap();
         let mut explained: BTreeSet<String> = lines
             .iter()

@@ -10,9 +10,10 @@ use crate::error::Error;
 use crate::run;
 use crate::workspace::{Workspace, make_folder};
 
-/// Everything that is shipped takes some minutes from nothing on two cores;
-/// only a task that hangs makes another wait this long, and then the other fails.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Everything that is shipped takes some minutes from nothing on two cores, a
+/// kernel as long again; only a task that hangs, or a machine that builds much else,
+/// makes another wait this long, and then the other fails.
+const LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// How soon a Ctrl-C is noticed while waiting: at once, to a person.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

@@ -12,8 +12,9 @@
 //! ```
 //!
 //! Everything made lies below `target/`: what is shipped in `target/dist`, tools
-//! in `target/tools`, the kernel package in `target/kernel`. What is shipped
-//! is made under `target/dist.lock`: a second task that would do so waits.
+//! in `target/tools`, Debian's kernel in `target/kernel`, our own one's source and
+//! objects in `target/kernel-build`. What is shipped is made under
+//! `target/dist.lock`: a second task that would do so waits.
 
 mod arch;
 mod error;
@@ -54,7 +55,12 @@ const USAGE: &str = "\
 usage: xtask COMMAND
 
   setup        install what building, testing and the demo need
-  kernel       fetch Debian's cloud kernel and its modules
+  kernel debian
+               fetch Debian's cloud kernel and its modules
+  kernel ours
+               build a kernel from kernel-config/, into target/dist/kernel
+  kernel config
+               only see whether its configuration holds
   initramfs [--init PROGRAM --output FILE]
                build the agent and pack it as the guest's initramfs;
                or pack another program, to measure what it costs
@@ -68,7 +74,9 @@ usage: xtask COMMAND
   clean        remove target/
 
 setup, kernel, initramfs, images, dist and reproduce take --arch aarch64: what
-the guests of another architecture need, with its name in the files' names.";
+the guests of another architecture need, with its name in the files' names.
+KERNEL=ours in the environment has initramfs, dist, test, demo and bench use the
+kernel that is built here in place of Debian's.";
 
 fn main() -> ExitCode {
     match run::kill_children_on_signal().and_then(|()| dispatch()) {
@@ -86,10 +94,7 @@ fn dispatch() -> Result<ExitCode, Error> {
     let workspace = Workspace::find()?;
     match arguments.as_slice() {
         ["setup", rest @ ..] => setup::run(&workspace, Arch::asked(rest)?)?,
-        ["kernel", rest @ ..] => {
-            let arch = Arch::asked(rest)?;
-            lock::alone(&workspace, || kernel::run(&workspace, arch))?;
-        }
+        ["kernel", rest @ ..] => kernel::run(&workspace, rest)?,
         ["initramfs", rest @ ..] => {
             lock::alone(&workspace, || initramfs::run(&workspace, rest))?;
         }

@@ -13,14 +13,14 @@ use crate::arch::Arch;
 use crate::dist::{build_agent, build_agent_with, cargo_home};
 use crate::error::Error;
 use crate::initramfs;
-use crate::kernel;
+use crate::kernel::Kernel;
 use crate::run;
 use crate::stamp::sha256;
 use crate::step::step;
 use crate::workspace::{Workspace, make_folder};
 
 pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
-    kernel::run(workspace, arch)?;
+    let kernel = Kernel::chosen(workspace, arch)?;
     let here = build_agent(workspace, arch)?;
     let elsewhere = Elsewhere::make()?;
     let copy = Workspace::at(elsewhere.0.join("checkout"));
@@ -29,7 +29,8 @@ pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
     link_entries(&cargo_home(), &home)?;
     let there = build_agent_with(&copy, arch, &home)?;
     same("the agent", [&here, &there].map(read))?;
-    same("the initramfs", [&here, &there].map(|agent| initramfs::packed(workspace, arch, agent)))
+    let packed = [&here, &there].map(|agent| initramfs::packed(workspace, agent, &kernel));
+    same("the initramfs", packed)
 }
 
 /// A folder outside the checkout, so that nothing of it is found by looking

@@ -45,8 +45,13 @@ pub(crate) fn interrupted() -> bool {
 
 /// Runs a program to its end, its output going where ours goes.
 pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
+    run_within(command, DEFAULT_LIMIT)
+}
+
+/// The same for what may take longer than anything else here.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), Error> {
     command.stdin(Stdio::null());
-    let status = Running::start(command)?.wait(DEFAULT_LIMIT)?;
+    let status = Running::start(command)?.wait(limit)?;
     succeeded(command, status, String::new())
 }
 

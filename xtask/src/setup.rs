@@ -17,13 +17,15 @@ use crate::workspace::{Workspace, make_folder};
 
 /// A Debian package, the program or file by which we know that it is there,
 /// and what needs it.
-struct Package {
-    name: &'static str,
-    probe: Probe,
-    needed_for: &'static str,
+#[derive(Clone, Copy)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) probe: Probe,
+    pub(crate) needed_for: &'static str,
 }
 
-enum Probe {
+#[derive(Clone, Copy)]
+pub(crate) enum Probe {
     Program(&'static str),
     File(&'static str),
 }
@@ -104,6 +106,21 @@ const FOR_AARCH64: &[Package] = &[
     },
 ];
 
+/// What a kernel of our own needs beside these; most who build Postern never
+/// build one.
+const KERNEL_PACKAGES: &[Package] = &[
+    Package { name: "make", probe: Program("make"), needed_for: "building the kernel" },
+    Package { name: "flex", probe: Program("flex"), needed_for: "the kernel's configuration" },
+    Package { name: "bison", probe: Program("bison"), needed_for: "the kernel's configuration" },
+    Package { name: "bc", probe: Program("bc"), needed_for: "the kernel's constants" },
+    Package {
+        name: "libelf-dev",
+        probe: File("/usr/include/gelf.h"),
+        needed_for: "objtool, which the kernel is checked with",
+    },
+    Package { name: "lz4", probe: Program("lz4"), needed_for: "packing the kernel" },
+];
+
 /// Host side of vsock where the kernel has no vhost-vsock. Pinned, because its
 /// command line and its quirks are relied on.
 const VHOST_DEVICE_VSOCK: &str = "vhost-device-vsock@0.3.0";
@@ -116,6 +133,11 @@ pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
         musl_target(workspace, target)?;
     }
     vhost_device_vsock(workspace)
+}
+
+/// What building a kernel needs, and the compiler if it is for another machine.
+pub(crate) fn kernel_tools(cross: Option<&'static Package>) -> Result<(), Error> {
+    packages(KERNEL_PACKAGES.iter().chain(cross))
 }
 
 fn packages(all: impl Iterator<Item = &'static Package>) -> Result<(), Error> {

@@ -51,9 +51,18 @@ impl Workspace {
         self.target().join("tools")
     }
 
-    /// A kernel's package, and what was in it.
+    /// Debian's kernel: the package, and what was in it.
     pub(crate) fn kernel(&self, arch: Arch) -> PathBuf {
         self.target().join(arch.file("kernel"))
+    }
+
+    /// Source and objects of our own.
+    pub(crate) fn kernel_build(&self) -> PathBuf {
+        self.target().join("kernel-build")
+    }
+
+    pub(crate) fn kernel_config(&self) -> PathBuf {
+        self.root.join("kernel-config")
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {

@@ -27,7 +27,7 @@ pub(crate) struct Vm {
 
 impl Vm {
     /// Returns when the guest has rung its doorbell.
-    pub(crate) fn boot(rig: &Rig, initramfs: &Path) -> io::Result<Self> {
+    pub(crate) fn boot(rig: &Rig, kernel: &Path, initramfs: &Path) -> io::Result<Self> {
         let dir = rig.dir()?;
         let (control, uds) = (dir.path().join("vhost.sock"), dir.path().join("vm.vsock"));
         let doorbell = UnixListener::bind(doorbell_path(&uds))?;
@@ -40,7 +40,7 @@ impl Vm {
             .spawn()?;
         let listens =
             wait::until("vhost-device-vsock", PATIENCE, || Ok(fs::exists(&control)?.then_some(())));
-        let qemu = listens.and_then(|()| qemu(rig, initramfs, &control)?.spawn());
+        let qemu = listens.and_then(|()| qemu(kernel, initramfs, &control).spawn());
         let qemu = match qemu {
             Ok(qemu) => qemu,
             Err(e) => {
@@ -85,10 +85,10 @@ fn vhost_device_vsock(rig: &Rig) -> io::Result<PathBuf> {
     rig.shipped("../tools/bin/vhost-device-vsock")
 }
 
-fn qemu(rig: &Rig, initramfs: &Path, control: &Path) -> io::Result<Command> {
+fn qemu(kernel: &Path, initramfs: &Path, control: &Path) -> Command {
     let mut qemu = quiet(Command::new("qemu-system-x86_64"));
     let append = format!(
-        "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t postern.doorbell={DOORBELL_PORT}"
+        "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t no_timer_check postern.doorbell={DOORBELL_PORT}"
     );
     qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
         .args(["-machine", "q35,memory-backend=mem", "-accel", "tcg,thread=multi"])
@@ -99,10 +99,10 @@ fn qemu(rig: &Rig, initramfs: &Path, control: &Path) -> io::Result<Command> {
         .args(["-chardev", &format!("socket,id=vsock,path={}", control.display())])
         .args(["-device", "vhost-user-vsock-pci,chardev=vsock,bus=vsock-port"])
         .args(["-append", &append, "-kernel"])
-        .arg(rig.shipped("vmlinuz")?)
+        .arg(kernel)
         .arg("-initrd")
         .arg(initramfs);
-    Ok(qemu)
+    qemu
 }
 
 fn quiet(mut command: Command) -> Command {
@@ -110,11 +110,12 @@ fn quiet(mut command: Command) -> Command {
     command
 }
 
-/// An initramfs with the program as its init, and the kernel's modules.
-pub(crate) fn pack(init: &Path, output: &Path) -> io::Result<()> {
+/// An initramfs with the program as its init, and the modules of the kernel that
+/// `KERNEL` calls so.
+pub(crate) fn pack(init: &Path, kernel: &str, output: &Path) -> io::Result<()> {
     let mut xtask = Command::new("cargo");
     xtask.args(["run", "--quiet", "-p", "xtask", "--", "initramfs", "--init"]);
-    xtask.arg(init).arg("--output").arg(output).stdout(Stdio::null());
+    xtask.arg(init).arg("--output").arg(output).env("KERNEL", kernel).stdout(Stdio::null());
     let status = xtask.status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("{xtask:?}: {status}"))) }
 }

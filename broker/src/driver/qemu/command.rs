@@ -102,10 +102,13 @@ fn accel_args(arch: GuestArch, accel: Accel) -> [&'static str; 4] {
     }
 }
 
-/// The console, and how a panic ends the machine.
+/// The console, and how a panic ends the machine. Without a check of the timer
+/// interrupt, which panics when its ticks do not come within some tens of
+/// milliseconds: on a busy host QEMU is not run that soon. Under KVM kernels
+/// leave it out by themselves.
 pub(super) fn console(arch: GuestArch) -> &'static str {
     match arch {
-        GuestArch::X86_64 => "console=ttyS0 panic=-1 reboot=t",
+        GuestArch::X86_64 => "console=ttyS0 panic=-1 reboot=t no_timer_check",
         GuestArch::Aarch64 => "console=ttyAMA0 panic=-1",
     }
 }
@@ -118,4 +121,17 @@ fn kernel_command_line(arch: GuestArch, spec: &SandboxSpec) -> String {
 /// A comma ends an option of QEMU's; two are one.
 pub(super) fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "IO-APIC + timer doesn't work!" ended 2 of 40 boots beside ten builds.
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_busy_host_does_not_fail_the_guests_check_of_its_timer() {
+        let words: Vec<&str> = CONSOLE_AND_END.split(' ').collect();
+        assert!(words.contains(&"no_timer_check"), "{words:?}");
+    }
 }
