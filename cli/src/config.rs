@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use postern_broker::core::{Broker, BrokerBuilder, DriverChoice, RegistryOptions};
+use postern_broker::core::{Broker, BrokerBuilder, DriverChoice, ImageTransfer, RegistryOptions};
 use serde::Deserialize;
 
 use crate::args::{Driver, OnShutdown, Serve, values};
@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) image_store: Option<PathBuf>,
     /// At most so much of them: `10g`.
     pub(crate) image_store_size: Option<String>,
+    /// How layers reach microVMs: `stream` or `disk`.
+    pub(crate) image_transfer: Option<String>,
     /// By a registry's name, the URL of a mirror: `"docker.io" = "http://10.0.0.1:5000"`.
     #[serde(default)]
     pub(crate) mirrors: BTreeMap<String, String>,
@@ -83,6 +85,9 @@ impl Config {
                 values::bytes(size).map_err(|e| Error::usage(format!("image_store_size: {e}")))?;
             builder = builder.image_store_bytes(bytes);
         }
+        if let Some(transfer) = self.image_transfer()? {
+            builder = builder.image_transfer(transfer);
+        }
         builder = builder.registries(RegistryOptions {
             mirrors: self.mirrors.clone().into_iter().collect(),
             docker_config: self.docker_config.clone(),
@@ -97,6 +102,17 @@ impl Config {
             builder = builder.initramfs(path);
         }
         Ok(builder)
+    }
+
+    fn image_transfer(&self) -> Result<Option<ImageTransfer>, Error> {
+        match self.image_transfer.as_deref() {
+            None => Ok(None),
+            Some("stream") => Ok(Some(ImageTransfer::Stream)),
+            Some("disk") => Ok(Some(ImageTransfer::Disk)),
+            Some(other) => {
+                Err(Error::usage(format!("image_transfer must be stream or disk, not {other}")))
+            }
+        }
     }
 
     fn driver_choice(&self) -> Result<DriverChoice, Error> {
@@ -152,6 +168,10 @@ mod tests {
         assert!(wrong.contains("on_shutdown"), "{wrong}");
         let wrong = load("image_store_size = \"much\"", Serve::default()).unwrap();
         assert!(wrong.builder().unwrap_err().to_string().contains("image_store_size"));
+        let wrong = load("image_transfer = \"usb\"", Serve::default()).unwrap();
+        assert!(wrong.builder().unwrap_err().to_string().contains("image_transfer"));
+        let right = load("image_transfer = \"disk\"", Serve::default()).unwrap();
+        assert_eq!(right.image_transfer().unwrap(), Some(ImageTransfer::Disk));
         let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };
         assert!(Config::load(missing).is_err());
     }

@@ -64,8 +64,17 @@ impl Rig {
         Self::new(kind, name)
     }
 
+    /// MicroVMs of a broker of their own, to which images go on a disk.
+    pub fn by_disk(name: &str) -> Self {
+        Self::of(Kind::Vm, Broker::start_by_disk(name))
+    }
+
     fn new(kind: Kind, name: &str) -> Self {
-        let broker = Arc::new(Broker::start(name));
+        Self::of(kind, Broker::start(name))
+    }
+
+    fn of(kind: Kind, broker: Broker) -> Self {
+        let broker = Arc::new(broker);
         let (shared, turn, heavy) = (Mutex::default(), Mutex::default(), Mutex::default());
         Self { kind, broker, shared, turn, heavy }
     }

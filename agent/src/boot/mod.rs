@@ -11,6 +11,7 @@
 
 mod cgroups;
 mod devices;
+mod disk;
 mod modules;
 mod mounts;
 mod params;
@@ -113,7 +114,10 @@ fn boot(place: Place, console: Console) -> io::Result<Guest> {
     if let Err(errno) = crate::sys::net::loopback_up() {
         console.line(format_args!("lo stays down: {}", errno.desc()));
     }
-    let root = roots::make_workload_root(params.root_bytes)?;
+    let root = match &params.root_disk {
+        Some(serial) => disk::mount_root(serial)?,
+        None => roots::make_workload_root(params.root_bytes)?,
+    };
     let workload = Workload::start(cgroups.as_ref())?;
     if let Some(cgroups) = &cgroups {
         cgroups.enable_controllers();

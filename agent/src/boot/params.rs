@@ -32,6 +32,8 @@ pub(super) struct Params {
     pub(super) port: u32,
     pub(super) doorbell: Option<u32>,
     pub(super) root_bytes: u64,
+    /// The serial of the disk that the workload's root is on; None: a tmpfs.
+    pub(super) root_disk: Option<String>,
     pub(super) no_cgroups: bool,
     hostname: String,
 }
@@ -42,6 +44,7 @@ impl Params {
             port: AGENT_PORT,
             doorbell: None,
             root_bytes: DEFAULT_ROOT_BYTES,
+            root_disk: None,
             no_cgroups: false,
             hostname: String::new(),
         };
@@ -70,6 +73,7 @@ impl Params {
                 "port" => self.port = value.parse().unwrap_or(self.port),
                 "doorbell" => self.doorbell = value.parse().ok(),
                 "root_mb" => self.root_bytes = value.parse::<u64>().map_or(0, |mb| mb << 20),
+                "root_disk" => self.root_disk = Some(value.to_owned()).filter(|s| !s.is_empty()),
                 "cgroups" => self.no_cgroups = value == "off",
                 "hostname" => value.clone_into(&mut self.hostname),
                 _ => {}
@@ -90,11 +94,19 @@ mod tests {
 
     #[test]
     fn words_of_others_are_left_alone() {
-        let (doorbell, hostname) = (None, String::new());
-        let mut params = Params { port: 1, doorbell, root_bytes: 0, no_cgroups: false, hostname };
+        let mut params = Params {
+            port: 1,
+            doorbell: None,
+            root_bytes: 0,
+            root_disk: None,
+            no_cgroups: false,
+            hostname: String::new(),
+        };
         params.parse("quiet postern.port=7 postern.port=x postern.doorbell=9 root=/dev/vda\n");
         assert_eq!((params.port, params.doorbell, params.no_cgroups), (7, Some(9), false));
-        params.parse("postern.cgroups=off");
+        assert_eq!(params.root_disk, None);
+        params.parse("postern.cgroups=off postern.root_disk=postern-root");
         assert!(params.no_cgroups);
+        assert_eq!(params.root_disk.as_deref(), Some("postern-root"));
     }
 }

@@ -10,6 +10,7 @@
 
 mod blob;
 pub mod config;
+mod device;
 pub mod error;
 mod layer;
 pub mod packing;
@@ -30,6 +31,7 @@ use postern_proto as proto;
 use crate::files::Root;
 use crate::files::error::shown;
 use blob::Pumped;
+pub use device::DeviceBlob;
 use error::{BLOB, DIFF_ID};
 pub use error::{Cause, UnpackError};
 use packing::Packing;

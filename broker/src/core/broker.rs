@@ -11,8 +11,9 @@ use postern_proto::Code;
 use super::lifecycle::{self, End, Home, Making, note};
 use super::session::Settings;
 use super::{
-    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, Limits, ProgressSender, Result,
-    Session, SessionInfo, SessionStatus, admission, adopt, id, resume, saved,
+    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, ImageTransfer, Limits,
+    ProgressSender, Result, Session, SessionInfo, SessionStatus, admission, adopt, id, resume,
+    saved,
 };
 use crate::driver::{
     Attach, Driver, DriverError, Files, ProcessDriver, QemuDriver, Record, SandboxSpec,
@@ -45,6 +46,7 @@ pub(super) struct Inner {
     pub(super) images_dir: PathBuf,
     pub(super) images: Images,
     pub(super) default_image: String,
+    pub(super) image_transfer: ImageTransfer,
     pub(super) driver: DriverChoice,
     pub(super) limits: Limits,
     pub(super) process: Arc<ProcessDriver>,
@@ -118,8 +120,9 @@ impl Broker {
         request: CreateSession,
         progress: Option<ProgressSender>,
     ) -> Result<Session> {
-        let image = self.open_image(&request, progress.as_ref()).await?;
         let (kind, driver) = self.driver(&request);
+        admission::root(&request, kind)?;
+        let image = self.open_image(&request, progress.as_ref()).await?;
         let (session, forgotten) = self.admit(&request, kind)?;
         let settings = session.settings();
         let home = self.inner.home(session.id());
@@ -133,12 +136,15 @@ impl Broker {
             memory_mb: settings.memory_mb,
             cpus: settings.cpus,
             root_mb,
+            disk_mb: settings.disk_mb,
+            image_disk: None,
             network: settings.network,
         };
         let mut unmade = Unmade { session: Some(session.clone()), home: home.clone() };
         let making = Making {
             session: &session,
             driver,
+            by_disk: kind == DriverKind::Qemu && self.inner.image_transfer == ImageTransfer::Disk,
             spec,
             image,
             request: &request,
@@ -294,6 +300,12 @@ impl Broker {
             let promised = starting.map(|s| u64::from(s.settings().memory_mb)).sum();
             admission::check(limits, memory_mb, cpus, promised)?;
         }
+        if let Some(disk_mb) = request.disk_mb {
+            let starting = sessions.by_number.values();
+            let starting = starting.filter(|s| s.status() == SessionStatus::Starting);
+            let promised = starting.map(|s| u64::from(s.settings().disk_mb.unwrap_or(0))).sum();
+            admission::disk(limits, &self.inner.data_dir, disk_mb, promised)?;
+        }
         let id = id::session();
         let settings = Settings {
             created_at: SystemTime::now(),
@@ -306,6 +318,7 @@ impl Broker {
             memory_mb,
             cpus,
             ttl: request.ttl.or(limits.default_ttl),
+            disk_mb: request.disk_mb,
             hostname: hostname(request.hostname.as_deref(), &id)?,
             network: request.network,
             id,

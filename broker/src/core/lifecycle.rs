@@ -11,9 +11,9 @@ use super::{
     BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
     SessionStatus, saved,
 };
-use crate::driver::{Driver, Records, Sandbox, SandboxSpec};
+use crate::driver::{Driver, IMAGE_SERIAL, Records, Sandbox, SandboxSpec};
 use crate::guest::{ConnectOptions, Guest};
-use crate::image::{self, Layout};
+use crate::image::{self, ImageDisk, Layout};
 use crate::store::{Store, StoreError};
 
 /// What commands get between TERM and KILL when their session ends.
@@ -32,6 +32,8 @@ const CONSOLE_IN_ERROR: usize = 4 << 10;
 pub(super) struct Making<'a> {
     pub(super) session: &'a Session,
     pub(super) driver: Arc<dyn Driver>,
+    /// Layers reach the sandbox on a disk, and not by streams.
+    pub(super) by_disk: bool,
     pub(super) spec: SandboxSpec,
     /// None: what is in the sandbox stays.
     pub(super) image: Option<Layout>,
@@ -58,10 +60,13 @@ pub(super) fn note(noted: Result<(), StoreError>) {
 
 impl Making<'_> {
     /// From nothing to a session that takes commands.
-    pub(super) async fn make(self) -> Result<()> {
+    pub(super) async fn make(mut self) -> Result<()> {
         let begun = Instant::now();
         self.tell(Progress::Booting);
         make_dir(&self.spec.dir)?;
+        let disk = self.image_disk().await?;
+        self.spec.image_disk = disk.as_ref().map(|disk| disk.path.clone());
+        let copied = begun.elapsed();
         let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
         self.session.set_sandbox(sandbox.clone());
         // Noted before it is waited for: a broker that is killed from here on
@@ -69,13 +74,14 @@ impl Making<'_> {
         let record = saved::json(&*sandbox.records().borrow());
         self.home.store.set_sandbox(self.session.id(), record).await?;
         let figures = tokio::select! {
-            figures = self.fill(&*sandbox, begun) => figures,
+            figures = self.fill(&*sandbox, disk.as_ref(), begun) => figures,
             why = sandbox.ended() => Err(Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))),
         };
         let figures = match figures {
             Ok(figures) => figures,
             Err(error) => return Err(self.with_console(error, &*sandbox).await),
         };
+        let figures = of_the_image(figures, copied);
         self.session.set_boot(figures);
         let (id, boot) = (self.session.id(), saved::boot_text(&figures));
         self.home.store.set_ready(id, boot).await?;
@@ -91,7 +97,12 @@ impl Making<'_> {
     }
 
     /// From a started sandbox to a root with commands in it.
-    async fn fill(&self, sandbox: &dyn Sandbox, begun: Instant) -> Result<BootFigures> {
+    async fn fill(
+        &self,
+        sandbox: &dyn Sandbox,
+        disk: Option<&ImageDisk>,
+        begun: Instant,
+    ) -> Result<BootFigures> {
         let options = ConnectOptions {
             deadline: self.limits.boot_deadline,
             hint: sandbox.doorbell(),
@@ -104,7 +115,12 @@ impl Making<'_> {
         let env = self.request.env.iter().map(|(n, v)| EnvVar::new(n.clone(), v.clone())).collect();
         guest.configure(Configure { hostname, env }).await?;
         if let Some(layout) = &self.image {
-            let sending = image::send(layout, &guest, self.progress);
+            let sending = async {
+                match disk {
+                    Some(disk) => disk.send(layout, &guest, IMAGE_SERIAL, self.progress).await,
+                    None => image::send(layout, &guest, self.progress).await,
+                }
+            };
             tokio::time::timeout(self.limits.image_deadline, sending).await.map_err(|_| {
                 let seconds = self.limits.image_deadline.as_secs();
                 Error::new(
@@ -114,6 +130,9 @@ impl Making<'_> {
             })??;
         }
         let filled = begun.elapsed();
+        if let Some(disk) = disk {
+            disk.empty();
+        }
         let info = guest.info().await?;
         if !info.image_ready {
             return Err(Error::new(Code::FailedPrecondition, "the sandbox has no image; name one"));
@@ -126,6 +145,17 @@ impl Making<'_> {
             agent_ready_us: info.ready_us,
             accelerator: sandbox.accelerator(),
         })
+    }
+
+    /// The layers, laid out for the machine to have as a disk.
+    async fn image_disk(&self) -> Result<Option<ImageDisk>> {
+        match &self.image {
+            Some(layout) if self.by_disk && !layout.layers.is_empty() => {
+                let path = self.spec.dir.join("image.img");
+                Ok(Some(ImageDisk::make(layout, path).await?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Why a sandbox did not answer is on its console; for the operator's log.
@@ -142,6 +172,12 @@ impl Making<'_> {
             sender.send_replace(progress);
         }
     }
+}
+
+/// What was spent on the image before the start counts as the image's.
+fn of_the_image(figures: BootFigures, before: Duration) -> BootFigures {
+    let sandbox = figures.sandbox.saturating_sub(before);
+    BootFigures { sandbox, image: figures.image + before, ..figures }
 }
 
 fn make_dir(dir: &Path) -> Result<()> {

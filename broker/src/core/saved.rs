@@ -17,6 +17,8 @@ struct Saved {
     memory_mb: u32,
     cpus: u32,
     ttl_ms: Option<u64>,
+    /// Not in the rows of versions before it.
+    disk_mb: Option<u32>,
     hostname: String,
     network: bool,
 }
@@ -40,6 +42,7 @@ pub(super) fn new_row(settings: &Settings) -> NewSession {
         memory_mb: settings.memory_mb,
         cpus: settings.cpus,
         ttl_ms: settings.ttl.map(millis),
+        disk_mb: settings.disk_mb,
         hostname: settings.hostname.clone(),
         network: settings.network,
     };
@@ -65,6 +68,7 @@ pub(super) fn settings(row: &SessionRow) -> Option<Settings> {
         memory_mb: saved.memory_mb,
         cpus: saved.cpus,
         ttl: saved.ttl_ms.map(Duration::from_millis),
+        disk_mb: saved.disk_mb,
         hostname: saved.hostname,
         network: saved.network,
     })
@@ -132,6 +136,7 @@ mod tests {
             memory_mb: 512,
             cpus: 3,
             ttl: Some(Duration::from_secs(60)),
+            disk_mb: Some(2048),
             hostname: "h".to_owned(),
             network: true,
         };
@@ -153,6 +158,9 @@ mod tests {
         };
         let back = settings(&row).unwrap();
         assert_eq!(format!("{back:?}"), format!("{of:?}"));
+        let before = row.settings.replace(r#""disk_mb":2048,"#, "");
+        let before = SessionRow { settings: before, ..row.clone() };
+        assert_eq!(settings(&before).unwrap().disk_mb, None, "a row of before there were disks");
         assert_eq!(status(&row), Some(SessionStatus::Starting));
         assert_eq!(boot(&row), Some(figures));
         row.settings = row.settings.replace("qemu", "other");

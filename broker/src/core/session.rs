@@ -38,6 +38,7 @@ pub(super) struct Settings {
     pub(super) memory_mb: u32,
     pub(super) cpus: u32,
     pub(super) ttl: Option<Duration>,
+    pub(super) disk_mb: Option<u32>,
     pub(super) hostname: String,
     pub(super) network: bool,
 }
@@ -85,6 +86,7 @@ impl Session {
             ttl: settings.ttl,
             expires_at: settings.ttl.and_then(|ttl| settings.created_at.checked_add(ttl)),
             hostname: settings.hostname.clone(),
+            disk_mb: settings.disk_mb,
             network: settings.network,
             boot: state.boot,
         }

@@ -7,6 +7,10 @@ use super::DriverError;
 /// Where packages put what the broker needs.
 const SYSTEM: &str = "/usr/lib/postern";
 
+/// Where programs of the system's administration lie, which are not in the PATH
+/// of everybody who may run them.
+const ADMIN: [&str; 2] = ["/usr/sbin", "/sbin"];
+
 /// What the operator said; the rest is looked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
@@ -51,6 +55,10 @@ impl Files {
         self.program(&name, "apt-get install qemu-system-x86 (as root, on Debian)")
     }
 
+    pub(crate) fn mkfs_ext4(&self) -> Result<PathBuf, DriverError> {
+        self.program("mkfs.ext4", "apt-get install e2fsprogs (as root, on Debian)")
+    }
+
     pub(crate) fn vhost_device_vsock(&self) -> Result<PathBuf, DriverError> {
         self.program("vhost-device-vsock", "make setup, or cargo install vhost-device-vsock")
     }
@@ -77,6 +85,7 @@ impl Files {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let everywhere = self.dirs.iter().cloned().chain(tools).chain(std::env::split_paths(&path));
         everywhere
+            .chain(ADMIN.map(PathBuf::from))
             .map(|dir| dir.join(name))
             .find(|path| path.is_file())
             .ok_or_else(|| DriverError::Missing { what: format!("the program {name}"), get })

@@ -13,6 +13,7 @@
 
 mod archive;
 mod digest;
+mod disk;
 mod error;
 mod layout;
 #[cfg(test)]
@@ -24,6 +25,7 @@ mod send;
 mod store;
 
 pub(crate) use digest::Digest;
+pub(crate) use disk::ImageDisk;
 pub(crate) use error::{ImageError, said};
 pub(crate) use layout::Layout;
 pub use progress::{LayerProgress, Progress, ProgressSender};

@@ -1,5 +1,5 @@
 //! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR
-//! `[ADDRESS]`.
+//! `[ADDRESS [stream|disk]]`, the last for how images reach microVMs.
 //!
 //! Its stdin is a lifeline: when the tests are gone, for whatever reason, it
 //! reads the end there and ends its sandboxes.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_broker::api;
-use postern_broker::core::{Broker, DriverChoice};
+use postern_broker::core::{Broker, DriverChoice, ImageTransfer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -24,22 +24,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut args = std::env::args_os().skip(1);
     let (Some(data), Some(dist)) = (args.next(), args.next()) else {
-        return Err("usage: rig-broker DATA-DIR DIST-DIR [ADDRESS]".into());
+        return Err("usage: rig-broker DATA-DIR DIST-DIR [ADDRESS [stream|disk]]".into());
     };
     let address = match args.next() {
         Some(given) => given.to_str().ok_or("ADDRESS is IP:PORT")?.parse()?,
         None => SocketAddr::from(([127, 0, 0, 1], 0)),
     };
+    let transfer = match args.next().as_deref().map(std::ffi::OsStr::as_encoded_bytes) {
+        None | Some(b"stream") => ImageTransfer::Stream,
+        Some(b"disk") => ImageTransfer::Disk,
+        Some(_) => return Err("images go by stream or disk".into()),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(data.into(), dist.into(), address))
+    runtime.block_on(run(data.into(), dist.into(), address, transfer))
 }
 
-async fn run(data: PathBuf, dist: PathBuf, address: SocketAddr) -> Result<(), Box<dyn Error>> {
+async fn run(
+    data: PathBuf,
+    dist: PathBuf,
+    address: SocketAddr,
+    transfer: ImageTransfer,
+) -> Result<(), Box<dyn Error>> {
     let broker = Broker::builder()
         .data_dir(&data)
         .images_dir(dist.join("images"))
         .default_image("busybox")
         .driver(DriverChoice::Process)
+        .image_transfer(transfer)
         .agent(dist.join("postern-agent"))
         .kernel(dist.join("vmlinuz"))
         .initramfs(dist.join("initramfs.img"))

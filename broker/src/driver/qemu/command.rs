@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::Parts;
 use super::accel::Accel;
+use super::disk;
 use super::vsock::{PORT, Vsock};
 use crate::driver::SandboxSpec;
 
@@ -70,6 +71,12 @@ pub(super) fn qemu(
         .stdout(Stdio::null())
         // Read for as long as this broker lives; QEMU ignores SIGPIPE.
         .stderr(Stdio::piped());
+    if spec.disk_mb.is_some() {
+        command.args(disk::root_args(&spec.dir));
+    }
+    if let Some(path) = &spec.image_disk {
+        command.args(disk::image_args(path));
+    }
     if spec.network {
         command.args(["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]);
     }
@@ -88,9 +95,12 @@ fn accel_args(accel: Accel) -> [&'static str; 4] {
 }
 
 fn kernel_command_line(spec: &SandboxSpec) -> String {
+    let root = match spec.disk_mb {
+        Some(_) => format!("postern.root_disk={}", disk::ROOT_SERIAL),
+        None => format!("postern.root_mb={}", spec.root_mb),
+    };
     format!(
-        "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t postern.root_mb={} postern.doorbell={DOORBELL_PORT}",
-        spec.root_mb
+        "console=ttyS0 quiet loglevel=3 panic=-1 reboot=t {root} postern.doorbell={DOORBELL_PORT}"
     )
 }
 
