@@ -21,6 +21,11 @@ pub(crate) struct Broker {
 
 impl Broker {
     pub(crate) fn start(rig: &Rig, driver: &str) -> io::Result<Self> {
+        Self::start_with(rig, driver, "")
+    }
+
+    /// With lines of its settings.
+    pub(crate) fn start_with(rig: &Rig, driver: &str, settings: &str) -> io::Result<Self> {
         let data = rig.dir()?;
         let mut command = Command::new(rig.shipped("postern")?);
         command
@@ -32,9 +37,13 @@ impl Broker {
             .args(["--default-image", "bench"]);
         // Nothing overridden: what is shipped is measured.
         let agent = rig.agent()?;
+        let mut settings = settings.to_owned();
         if agent != rig.dist.join("postern-agent") {
+            settings += &format!("agent = {:?}\n", agent.display().to_string());
+        }
+        if !settings.is_empty() {
             let config = data.path().join("config.toml");
-            std::fs::write(&config, format!("agent = {:?}\n", agent.display().to_string()))?;
+            std::fs::write(&config, settings)?;
             command.arg("--config").arg(config);
         }
         let mut child =

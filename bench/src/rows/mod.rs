@@ -8,6 +8,7 @@ mod exec_vm;
 mod files;
 mod files_http;
 mod footprint;
+mod image_vm;
 mod start;
 mod stdout;
 mod stdout_http;
@@ -21,7 +22,7 @@ use crate::rig::Rig;
 pub(crate) type Measure = fn(&Rig) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-pub(crate) const ALL: [(&str, Measure); 12] = [
+pub(crate) const ALL: [(&str, Measure); 13] = [
     ("exec", exec::measure),
     ("exec-http", exec_http::measure),
     ("exec-vm", exec_vm::measure),
@@ -34,4 +35,5 @@ pub(crate) const ALL: [(&str, Measure); 12] = [
     ("start", start::measure),
     ("boot", boot::measure),
     ("unpack", unpack::measure),
+    ("image-vm", image_vm::measure),
 ];
