@@ -27,7 +27,7 @@ pub(crate) struct Config {
     pub(crate) image_store: Option<PathBuf>,
     /// At most so much of them: `10g`.
     pub(crate) image_store_size: Option<String>,
-    /// How layers reach microVMs: `stream` or `disk`.
+    /// How layers reach microVMs: `stream` or `disk`; default: `disk`.
     pub(crate) image_transfer: Option<String>,
     /// By a registry's name, the URL of a mirror: `"docker.io" = "http://10.0.0.1:5000"`.
     #[serde(default)]

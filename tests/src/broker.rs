@@ -22,28 +22,28 @@ pub struct Broker {
     pub log: PathBuf,
     child: Mutex<Child>,
     data: tempfile::TempDir,
-    by_disk: bool,
+    transfer: Option<&'static str>,
 }
 
 impl Broker {
     /// Starts one; `name` is for its log.
     pub fn start(name: &str) -> Self {
-        Self::start_with(name, false)
+        Self::start_with(name, None)
     }
 
-    /// One that gives images to microVMs on a disk.
-    pub fn start_by_disk(name: &str) -> Self {
-        Self::start_with(name, true)
+    /// One from which images go to microVMs by `stream` or `disk`.
+    pub fn start_with_images_by(transfer: &'static str, name: &str) -> Self {
+        Self::start_with(name, Some(transfer))
     }
 
-    fn start_with(name: &str, by_disk: bool) -> Self {
+    fn start_with(name: &str, transfer: Option<&'static str>) -> Self {
         artifacts::dist("postern-agent");
         // Short, since sockets have short names (sockaddr_un(7)).
         let data = tempfile::Builder::new().prefix("pt").tempdir().unwrap();
         let log = artifacts::logs().join(format!("{name}-{}.log", std::process::id()));
         File::create(&log).unwrap();
-        let (child, address) = launch(data.path(), &log, "127.0.0.1:0", by_disk);
-        Self { http: Http::new(address), log, child: Mutex::new(child), data, by_disk }
+        let (child, address) = launch(data.path(), &log, "127.0.0.1:0", transfer);
+        Self { http: Http::new(address), log, child: Mutex::new(child), data, transfer }
     }
 
     /// Kills it as the kernel would: its sandboxes are left as they are.
@@ -55,7 +55,7 @@ impl Broker {
 
     /// After [`Self::kill`]: another one in its place, with its data and its address.
     pub fn start_again(&self) {
-        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority(), self.by_disk);
+        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority(), self.transfer);
         *self.child() = child;
     }
 
@@ -100,12 +100,12 @@ impl Drop for Broker {
 }
 
 /// Starts one that listens at `address`, and says where that is.
-fn launch(data: &Path, log: &Path, address: &str, by_disk: bool) -> (Child, SocketAddr) {
+fn launch(data: &Path, log: &Path, address: &str, transfer: Option<&str>) -> (Child, SocketAddr) {
     let mut child = Command::new(program())
         .arg(data)
         .arg(artifacts::target().join("dist"))
         .arg(address)
-        .args(by_disk.then_some("disk"))
+        .args(transfer)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(File::options().append(true).open(log).unwrap())

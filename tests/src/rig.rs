@@ -64,9 +64,9 @@ impl Rig {
         Self::new(kind, name)
     }
 
-    /// MicroVMs of a broker of their own, to which images go on a disk.
-    pub fn by_disk(name: &str) -> Self {
-        Self::of(Kind::Vm, Broker::start_by_disk(name))
+    /// MicroVMs of a broker of their own, to which images go by `stream` or `disk`.
+    pub fn with_images_by(transfer: &'static str, name: &str) -> Self {
+        Self::of(Kind::Vm, Broker::start_with_images_by(transfer, name))
     }
 
     fn new(kind: Kind, name: &str) -> Self {

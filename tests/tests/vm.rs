@@ -17,7 +17,8 @@ scenarios! { vm, in vm_only,
         a_root_on_a_disk_outlives_a_broker_and_ends_whole,
         a_disk_that_is_full_in_mid_layer_is_said_to_be_and_the_next_one_works,
         a_disk_of_a_wrong_size_is_refused_by_name,
-        an_image_on_a_disk_is_the_same_image_and_leaves_nothing_there;
+        an_image_on_a_disk_is_the_same_image_and_leaves_nothing_there,
+        an_image_by_streams_is_the_same_image;
     machine:
         a_root_inside_gets_no_word_from_the_agent,
         a_command_that_eats_the_memory_is_told_of_and_the_agent_lives,

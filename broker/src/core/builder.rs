@@ -85,8 +85,8 @@ impl BrokerBuilder {
         self
     }
 
-    /// How layers reach microVMs of ours; default: by streams. Process sandboxes
-    /// and attached machines have no disks, and always get streams.
+    /// How layers reach microVMs of ours; default: on a disk. Process sandboxes and
+    /// attached machines have no disks, and always get streams.
     #[must_use]
     pub fn image_transfer(mut self, transfer: ImageTransfer) -> Self {
         self.image_transfer = transfer;

@@ -150,9 +150,9 @@ impl Making<'_> {
     /// The layers, laid out for the machine to have as a disk.
     async fn image_disk(&self) -> Result<Option<ImageDisk>> {
         match &self.image {
-            Some(layout) if self.by_disk && !layout.layers.is_empty() => {
+            Some(layout) if self.by_disk && ImageDisk::suits(layout) => {
                 let path = self.spec.dir.join("image.img");
-                Ok(Some(ImageDisk::make(layout, path).await?))
+                Ok(ImageDisk::make_if_there_is_room(layout, path).await?)
             }
             _ => Ok(None),
         }

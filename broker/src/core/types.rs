@@ -24,10 +24,11 @@ pub enum DriverChoice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ImageTransfer {
     /// Over vsock, as streams.
-    #[default]
     Stream,
     /// On a read-only disk that lies in the session's directory until the image is
-    /// in place.
+    /// in place. Images above 1 GiB of layers, and those for which the host has no
+    /// room, go by streams.
+    #[default]
     Disk,
 }
 

@@ -23,6 +23,10 @@ use crate::guest::Guest;
 /// The block size of every file system that can share blocks.
 const ALIGN: u64 = 4096;
 
+/// Layers of more than this go by streams: the copy is gone before the host writes
+/// it back, unless it is so large that unpacking it takes longer than that.
+const MAX_COPY: u64 = 1 << 30;
+
 /// Every layer of an image, one after the other.
 #[derive(Debug)]
 pub(crate) struct ImageDisk {
@@ -32,6 +36,28 @@ pub(crate) struct ImageDisk {
 }
 
 impl ImageDisk {
+    /// Whether a disk is the better way for this image.
+    pub(crate) fn suits(layout: &Layout) -> bool {
+        (1..=MAX_COPY).contains(&layout.total())
+    }
+
+    /// None where the host's disk is full: streams need no room.
+    pub(crate) async fn make_if_there_is_room(
+        layout: &Layout,
+        path: PathBuf,
+    ) -> Result<Option<Self>, ImageError> {
+        match Self::make(layout, path.clone()).await {
+            Ok(disk) => Ok(Some(disk)),
+            Err(ImageError::Io { source, .. }) if is_full(&source) => {
+                tracing::warn!(error = %source, "no room for an image's disk; it goes by streams");
+                // What is left of it goes with the session's directory at the latest.
+                let _ = tokio::fs::remove_file(&path).await;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Copies the layers into a new file.
     pub(crate) async fn make(layout: &Layout, path: PathBuf) -> Result<Self, ImageError> {
         let io = |doing| {
@@ -105,6 +131,10 @@ impl ImageDisk {
     }
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// By copy_file_range(2) where the kernel can.
 fn copy(blob: &File, disk: &mut File, at: u64, size: u64) -> io::Result<u64> {
     disk.seek(SeekFrom::Start(at))?;
@@ -172,6 +202,30 @@ mod tests {
         let meta = disk.path.metadata().unwrap();
         assert_eq!((meta.len(), meta.blocks()), (86_016, 0), "its room is the host's again");
         assert!(fs::read(&disk.path).unwrap().iter().all(|byte| *byte == 0));
+    }
+
+    #[tokio::test]
+    async fn an_image_without_bytes_or_with_very_many_goes_by_streams() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = layout(dir.path(), &layers()).await;
+        assert!(ImageDisk::suits(&layout));
+        layout.layers[0].size = MAX_COPY;
+        assert!(!ImageDisk::suits(&layout));
+        layout.layers.clear();
+        assert!(!ImageDisk::suits(&layout));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_of_the_host_makes_no_disk_and_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = layout(dir.path(), &layers()).await;
+        let path = dir.path().join("image.img");
+        let made = ImageDisk::make_if_there_is_room(&layout, path.clone()).await.unwrap();
+        assert!(made.is_some() && path.exists());
+        let full = io::Error::from_raw_os_error(nix::errno::Errno::ENOSPC as i32);
+        assert!(is_full(&full) && !is_full(&io::ErrorKind::NotFound.into()));
+        // Another failure is one: here the file is there already.
+        assert!(ImageDisk::make_if_there_is_room(&layout, path).await.is_err());
     }
 
     #[tokio::test]

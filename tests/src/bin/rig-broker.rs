@@ -31,7 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         None => SocketAddr::from(([127, 0, 0, 1], 0)),
     };
     let transfer = match args.next().as_deref().map(std::ffi::OsStr::as_encoded_bytes) {
-        None | Some(b"stream") => ImageTransfer::Stream,
+        None => ImageTransfer::default(),
+        Some(b"stream") => ImageTransfer::Stream,
         Some(b"disk") => ImageTransfer::Disk,
         Some(_) => return Err("images go by stream or disk".into()),
     };
