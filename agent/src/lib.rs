@@ -4,11 +4,13 @@
 //! is heard), `handlers` (one file per request), [`guest`] (what they share),
 //! [`link`] (one connection), [`command`] and [`output`] (a process and what it
 //! says), [`image`] and [`files`] (the workload's root), [`sys`] (what only the
-//! kernel can do). Dependence goes that way, too; `console` is for all.
+//! kernel can do). Dependence goes that way, too; `console` and
+//! [`disk`] (block devices by their serial) are for all.
 
 pub mod boot;
 pub mod command;
 pub mod console;
+pub mod disk;
 pub mod files;
 pub mod guest;
 mod handlers;

@@ -8,7 +8,7 @@ pub(crate) const USAGE: &str = "\
 usage: postern-bench [--only NAME]... [--quick] [--json] [--dist DIR] [--agent PATH]
   --only NAME   measure only this (may be given several times):
                 exec exec-http exec-vm stdout stdout-http files files-http
-                at-once footprint start boot unpack
+                at-once footprint start boot unpack image-vm
   --quick       fewer rounds and less data, for a look
   --json        print the rows as JSON
   --dist DIR    where `make dist` put things [target/dist]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use postern_broker::core::{Broker, BrokerBuilder, DriverChoice, RegistryOptions};
+use postern_broker::core::{Broker, BrokerBuilder, DriverChoice, ImageTransfer, RegistryOptions};
 use serde::Deserialize;
 
 use crate::args::{Driver, OnShutdown, Serve, values};
@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) share_images: Option<bool>,
     /// At most so much of such copies, those in use aside: `10g`.
     pub(crate) unpacked_size: Option<String>,
+    /// How layers reach microVMs: `stream` or `disk`; default: `disk`.
+    pub(crate) image_transfer: Option<String>,
     /// By a registry's name, the URL of a mirror: `"docker.io" = "http://10.0.0.1:5000"`.
     #[serde(default)]
     pub(crate) mirrors: BTreeMap<String, String>,
@@ -93,6 +95,9 @@ impl Config {
         if self.share_images == Some(false) {
             builder = builder.without_sharing();
         }
+        if let Some(transfer) = self.image_transfer()? {
+            builder = builder.image_transfer(transfer);
+        }
         builder = builder.registries(RegistryOptions {
             mirrors: self.mirrors.clone().into_iter().collect(),
             docker_config: self.docker_config.clone(),
@@ -111,6 +116,17 @@ impl Config {
             builder = builder.initramfs(path);
         }
         Ok(builder)
+    }
+
+    fn image_transfer(&self) -> Result<Option<ImageTransfer>, Error> {
+        match self.image_transfer.as_deref() {
+            None => Ok(None),
+            Some("stream") => Ok(Some(ImageTransfer::Stream)),
+            Some("disk") => Ok(Some(ImageTransfer::Disk)),
+            Some(other) => {
+                Err(Error::usage(format!("image_transfer must be stream or disk, not {other}")))
+            }
+        }
     }
 
     fn driver_choice(&self) -> Result<DriverChoice, Error> {
@@ -171,10 +187,12 @@ mod tests {
         assert!(wrong.contains("on_shutdown"), "{wrong}");
         let wrong = load("guest_arch = \"arm\"", Serve::default()).unwrap();
         assert!(wrong.builder().unwrap_err().to_string().contains("guest_arch"));
-        for setting in ["image_store_size", "unpacked_size"] {
+        for setting in ["image_store_size", "unpacked_size", "image_transfer"] {
             let wrong = load(&format!("{setting} = \"much\""), Serve::default()).unwrap();
             assert!(wrong.builder().unwrap_err().to_string().contains(setting));
         }
+        let right = load("image_transfer = \"disk\"", Serve::default()).unwrap();
+        assert_eq!(right.image_transfer().unwrap(), Some(ImageTransfer::Disk));
         let missing = Serve { config: Some("/nonexistent".into()), ..Serve::default() };
         assert!(Config::load(missing).is_err());
     }

@@ -44,6 +44,10 @@
 //! A *follow* stream that is filtered to one of stdout and stderr counts all
 //! offsets in that stream's own bytes.
 //!
+//! A *disk layer* stream carries no data: the agent reads the blob from the block
+//! device with that serial, tells now and then how far it is, and ends as it ends
+//! a *layer* stream.
+//!
 //! A *stdin* stream is answered with where stdin stands. The host's data frames
 //! go on from there: bytes that were applied before are skipped, a frame beyond
 //! the expected offset is a fault. The agent reads on only as the process does,
@@ -101,6 +105,6 @@ pub use process::{Capabilities, CapabilityProfile, CgroupLimits, Rlimit, Usage};
 pub use reply::{Event, FromAgent, Info, Output, Reply, StdinState};
 pub use request::{Configure, ImageConfig, Request, Resume, WriteStdin};
 pub use stream::{
-    FileInfo, Follow, Layer, LayerDone, ReadFile, StdinOpen, StreamEnd, StreamEvent, StreamOpen,
-    StreamReply, WriteFile,
+    DiskLayer, FileInfo, Follow, Layer, LayerDone, ReadFile, StdinOpen, StreamEnd, StreamEvent,
+    StreamOpen, StreamReply, WriteFile,
 };

@@ -21,6 +21,8 @@ pub enum StreamOpen {
     WriteFile(WriteFile),
     /// An image layer, to the agent.
     Layer(Layer),
+    /// An image layer that the agent finds on a disk of its machine.
+    DiskLayer(DiskLayer),
     /// A command's stdin, to the agent; the bytes go by offset.
     Stdin(StdinOpen),
     /// Of a newer generation; to be answered with a typed error.
@@ -117,6 +119,18 @@ pub struct Layer {
     pub size: u64,
 }
 
+/// A layer whose blob lies on a block device of the guest. The stream carries no
+/// data; the agent answers as to a [`Layer`], and tells meanwhile how far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DiskLayer {
+    /// The layer; all of it is checked as if it came over the stream.
+    pub layer: Layer,
+    /// Of the device, as its host gave it.
+    pub serial: String,
+    /// Of the blob's first byte on the device.
+    pub offset: u64,
+}
+
 /// What a layer put into the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LayerDone {
@@ -151,6 +165,11 @@ pub enum StreamEvent {
     Exited(Box<CommandInfo>),
     /// How far stdin was taken; nothing before it has to be kept.
     Stdin(StdinState),
+    /// How far a [`DiskLayer`] was read.
+    LayerRead {
+        /// Of the blob, from its start.
+        bytes: u64,
+    },
     /// Of a newer generation; to be ignored.
     Unknown,
 }
@@ -199,12 +218,11 @@ impl StreamOpen {
                 make_parents: f.make_parents,
                 size: f.size,
             })),
-            Self::Layer(l) => Some(Body::Layer(wire::Layer {
-                index: l.index,
-                media_type: l.media_type.clone(),
-                digest: l.digest.clone(),
-                diff_id: l.diff_id.clone(),
-                size: l.size,
+            Self::Layer(l) => Some(Body::Layer(l.to_wire())),
+            Self::DiskLayer(d) => Some(Body::DiskLayer(wire::DiskLayer {
+                layer: Some(d.layer.to_wire()),
+                serial: d.serial.clone(),
+                offset: d.offset,
             })),
             Self::Stdin(s) => Some(Body::Stdin(wire::StdinOpen {
                 command_id: s.command_id.clone(),
@@ -243,17 +261,38 @@ impl StreamOpen {
                 make_parents: f.make_parents,
                 size: f.size,
             }),
-            Some(Body::Layer(l)) => Self::Layer(Layer {
-                index: l.index,
-                media_type: l.media_type,
-                digest: l.digest,
-                diff_id: l.diff_id,
-                size: l.size,
+            Some(Body::Layer(l)) => Self::Layer(Layer::from_wire(l)),
+            Some(Body::DiskLayer(d)) => Self::DiskLayer(DiskLayer {
+                layer: Layer::from_wire(d.layer.ok_or(DecodeError::Missing("disk_layer.layer"))?),
+                serial: d.serial,
+                offset: d.offset,
             }),
             Some(Body::Stdin(s)) => {
                 Self::Stdin(StdinOpen { command_id: s.command_id, keep_open: s.keep_open })
             }
         })
+    }
+}
+
+impl Layer {
+    fn to_wire(&self) -> wire::Layer {
+        wire::Layer {
+            index: self.index,
+            media_type: self.media_type.clone(),
+            digest: self.digest.clone(),
+            diff_id: self.diff_id.clone(),
+            size: self.size,
+        }
+    }
+
+    fn from_wire(l: wire::Layer) -> Self {
+        Self {
+            index: l.index,
+            media_type: l.media_type,
+            digest: l.digest,
+            diff_id: l.diff_id,
+            size: l.size,
+        }
     }
 }
 
@@ -288,9 +327,11 @@ impl StreamReply {
 impl StreamEvent {
     /// Appends a whole stream frame of kind [`StreamKind::Message`].
     pub fn encode(&self, dst: &mut BytesMut) -> Result<(), DecodeError> {
+        use wire::stream_event::Body;
         let body = match self {
-            Self::Exited(c) => Some(wire::stream_event::Body::Exited(c.to_wire())),
-            Self::Stdin(s) => Some(wire::stream_event::Body::Stdin(s.to_wire())),
+            Self::Exited(c) => Some(Body::Exited(c.to_wire())),
+            Self::Stdin(s) => Some(Body::Stdin(s.to_wire())),
+            Self::LayerRead { bytes } => Some(Body::LayerRead(wire::LayerRead { bytes: *bytes })),
             Self::Unknown => None,
         };
         put_stream(dst, StreamKind::Message, &wire::StreamEvent { body })
@@ -298,13 +339,13 @@ impl StreamEvent {
 
     /// Reads the payload of such a frame.
     pub fn decode(payload: Bytes) -> Result<Self, DecodeError> {
+        use wire::stream_event::Body;
         let w: wire::StreamEvent = parse("StreamEvent", payload)?;
         Ok(match w.body {
             None => Self::Unknown,
-            Some(wire::stream_event::Body::Exited(c)) => {
-                Self::Exited(Box::new(CommandInfo::from_wire(c)?))
-            }
-            Some(wire::stream_event::Body::Stdin(s)) => Self::Stdin(StdinState::from_wire(s)),
+            Some(Body::Exited(c)) => Self::Exited(Box::new(CommandInfo::from_wire(c)?)),
+            Some(Body::Stdin(s)) => Self::Stdin(StdinState::from_wire(s)),
+            Some(Body::LayerRead(l)) => Self::LayerRead { bytes: l.bytes },
         })
     }
 }

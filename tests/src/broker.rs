@@ -21,25 +21,35 @@ pub struct Broker {
     /// Where its log goes.
     pub log: PathBuf,
     child: Mutex<Child>,
-    arch: Option<&'static str>,
+    /// What it is started with beside the usual.
+    word: Option<&'static str>,
     data: tempfile::TempDir,
 }
 
 impl Broker {
     /// Starts one; `name` is for its log.
     pub fn start(name: &str) -> Self {
-        Self::start_for(name, None)
+        Self::start_with(name, None)
     }
 
     /// One whose guests are of another architecture than this machine, by its name.
     pub fn start_for(name: &str, arch: Option<&'static str>) -> Self {
+        Self::start_with(name, arch)
+    }
+
+    /// One from which images go to microVMs by `stream` or `disk`.
+    pub fn start_with_images_by(transfer: &'static str, name: &str) -> Self {
+        Self::start_with(name, Some(transfer))
+    }
+
+    fn start_with(name: &str, word: Option<&'static str>) -> Self {
         artifacts::dist("postern-agent");
         // Short, since sockets have short names (sockaddr_un(7)).
         let data = tempfile::Builder::new().prefix("pt").tempdir().unwrap();
         let log = artifacts::logs().join(format!("{name}-{}.log", std::process::id()));
         File::create(&log).unwrap();
-        let (child, address) = launch(data.path(), &log, "127.0.0.1:0", arch);
-        Self { http: Http::new(address), log, child: Mutex::new(child), arch, data }
+        let (child, address) = launch(data.path(), &log, "127.0.0.1:0", word);
+        Self { http: Http::new(address), log, child: Mutex::new(child), word, data }
     }
 
     /// Kills it as the kernel would: its sandboxes are left as they are.
@@ -51,7 +61,7 @@ impl Broker {
 
     /// After [`Self::kill`]: another one in its place, with its data and its address.
     pub fn start_again(&self) {
-        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority(), self.arch);
+        let (child, _) = launch(self.data.path(), &self.log, &self.http.authority(), self.word);
         *self.child() = child;
     }
 
@@ -96,12 +106,12 @@ impl Drop for Broker {
 }
 
 /// Starts one that listens at `address`, and says where that is.
-fn launch(data: &Path, log: &Path, address: &str, arch: Option<&str>) -> (Child, SocketAddr) {
+fn launch(data: &Path, log: &Path, address: &str, word: Option<&str>) -> (Child, SocketAddr) {
     let mut child = Command::new(program())
         .arg(data)
         .arg(artifacts::target().join("dist"))
         .arg(address)
-        .args(arch)
+        .args(word)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(File::options().append(true).open(log).unwrap())

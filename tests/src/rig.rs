@@ -84,6 +84,11 @@ impl Rig {
         Self::new(kind, name)
     }
 
+    /// MicroVMs of a broker of their own, to which images go by `stream` or `disk`.
+    pub fn with_images_by(transfer: &'static str, name: &str) -> Self {
+        Self::with(Kind::Vm, Broker::start_with_images_by(transfer, name))
+    }
+
     fn new(kind: Kind, name: &str) -> Self {
         Self::with(kind, Broker::start(name))
     }

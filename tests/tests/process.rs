@@ -21,6 +21,8 @@ scenarios! { process, in process_only,
     daemon:
         a_daemon_that_is_to_leave_its_sandboxes_leaves_them_to_the_next,
         a_second_daemon_on_one_data_directory_is_refused_and_told_why;
+    disks:
+        a_process_sandbox_has_no_disk_and_says_so;
     liars:
         offsets_that_jump_are_an_error,
         offsets_that_go_back_are_an_error,

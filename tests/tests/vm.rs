@@ -12,6 +12,13 @@ scenarios! { vm, in vm_only,
         a_fork_bomb_is_contained_and_the_agent_answers,
         a_command_over_its_memory_is_told_as_oom_killed_and_no_other_is,
         a_peak_of_memory_is_the_commands_own;
+    disks:
+        debian_and_more_than_the_memory_fit_a_root_on_a_disk,
+        a_root_on_a_disk_outlives_a_broker_and_ends_whole,
+        a_disk_that_is_full_in_mid_layer_is_said_to_be_and_the_next_one_works,
+        a_disk_of_a_wrong_size_is_refused_by_name,
+        an_image_on_a_disk_is_the_same_image_and_leaves_nothing_there,
+        an_image_by_streams_is_the_same_image;
     kernel:
         programs_find_the_system_calls_that_they_take_for_granted,
         a_root_inside_finds_no_way_into_our_kernel;

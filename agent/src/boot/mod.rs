@@ -11,6 +11,7 @@
 
 mod cgroups;
 mod devices;
+mod disk;
 mod modules;
 mod mounts;
 mod overlay;
@@ -115,7 +116,10 @@ fn boot(place: Place, console: Console) -> io::Result<Guest> {
     if let Err(errno) = crate::sys::net::loopback_up() {
         console.line(format_args!("lo stays down: {}", errno.desc()));
     }
-    let root = roots::workload_root(&params)?;
+    let root = match &params.root_disk {
+        Some(serial) => disk::mount_root(serial)?,
+        None => roots::workload_root(&params)?,
+    };
     let workload = Workload::start(cgroups.as_ref())?;
     if let Some(cgroups) = &cgroups {
         cgroups.enable_controllers();

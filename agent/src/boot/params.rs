@@ -50,6 +50,8 @@ pub(super) struct Params {
     pub(super) root_bytes: u64,
     /// The root is mounted already.
     pub(super) root_is_made: bool,
+    /// The serial of the disk that the workload's root is on; None: a tmpfs.
+    pub(super) root_disk: Option<String>,
     pub(super) no_cgroups: bool,
     hostname: String,
 }
@@ -61,6 +63,7 @@ impl Params {
             doorbell: None,
             root_bytes: DEFAULT_ROOT_BYTES,
             root_is_made: false,
+            root_disk: None,
             no_cgroups: false,
             hostname: String::new(),
         };
@@ -90,6 +93,7 @@ impl Params {
                 "port" => self.port = value.parse().unwrap_or(self.port),
                 "doorbell" => self.doorbell = value.parse().ok(),
                 "root_mb" => self.root_bytes = value.parse::<u64>().map_or(0, |mb| mb << 20),
+                "root_disk" => self.root_disk = Some(value.to_owned()).filter(|s| !s.is_empty()),
                 "cgroups" => self.no_cgroups = value == "off",
                 "hostname" => value.clone_into(&mut self.hostname),
                 _ => {}
@@ -110,18 +114,20 @@ mod tests {
 
     #[test]
     fn words_of_others_are_left_alone() {
-        let (doorbell, hostname) = (None, String::new());
         let mut params = Params {
             port: 1,
-            doorbell,
+            doorbell: None,
             root_bytes: 0,
             root_is_made: false,
+            root_disk: None,
             no_cgroups: false,
-            hostname,
+            hostname: String::new(),
         };
         params.parse("quiet postern.port=7 postern.port=x postern.doorbell=9 root=/dev/vda\n");
         assert_eq!((params.port, params.doorbell, params.no_cgroups), (7, Some(9), false));
-        params.parse("postern.cgroups=off");
+        assert_eq!(params.root_disk, None);
+        params.parse("postern.cgroups=off postern.root_disk=postern-root");
         assert!(params.no_cgroups);
+        assert_eq!(params.root_disk.as_deref(), Some("postern-root"));
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
-use super::Guest;
+use super::{Guest, disk};
 use crate::console::Console;
 use crate::guest::Inherited;
 use crate::serve;
@@ -173,6 +173,7 @@ fn inherit(guest: &Guest, orders: UnixStream) -> io::Result<Inherited> {
 /// The end of a machine: nothing is left to lose, and it is switched off.
 pub(super) fn power_off(console: Console) {
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    disk::seal_root(console);
     nix::unistd::sync();
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
     console.line(format_args!("cannot power off: {}", errno.desc()));

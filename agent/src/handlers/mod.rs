@@ -3,6 +3,7 @@
 mod ack_output;
 mod commit_image;
 mod configure;
+mod disk_layer;
 mod exec;
 mod follow;
 mod get_command;
@@ -72,6 +73,7 @@ pub(crate) async fn open_stream(
         StreamOpen::ReadFile(read) => read_file::serve(conn, read, state).await,
         StreamOpen::WriteFile(write) => write_file::serve(conn, write, state).await,
         StreamOpen::Layer(layer) => layer::serve(conn, layer, state),
+        StreamOpen::DiskLayer(layer) => disk_layer::serve(conn, layer, state),
         StreamOpen::Stdin(open) => stdin::serve(conn, open, state).await,
         StreamOpen::Unknown => {
             let error = Error::invalid("body", "this agent does not know the stream");

@@ -13,6 +13,7 @@
 
 mod blob;
 pub mod config;
+mod device;
 pub mod error;
 mod layer;
 pub mod packing;
@@ -35,6 +36,7 @@ use postern_proto as proto;
 use crate::files::Root;
 use crate::files::error::shown;
 use blob::{Outlet, Pumped};
+pub use device::DeviceBlob;
 use error::{BLOB, DIFF_ID};
 pub use error::{Cause, UnpackError};
 use layer::Written;

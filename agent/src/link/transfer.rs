@@ -9,7 +9,9 @@ use bytes::{Buf, BytesMut};
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::sys::time::TimeVal;
 use postern_proto::limits::{MAX_STREAM_DATA, MAX_STREAM_MESSAGE, STREAM_HEADER};
-use postern_proto::{Code, DecodeError, Error, StreamEnd, StreamHeader, StreamKind, StreamReply};
+use postern_proto::{
+    Code, DecodeError, Error, StreamEnd, StreamEvent, StreamHeader, StreamKind, StreamReply,
+};
 
 use super::conn::{Conn, ConnError};
 
@@ -53,6 +55,13 @@ impl Transfer {
     pub fn reply(&mut self, reply: &StreamReply) -> io::Result<()> {
         let mut frame = BytesMut::new();
         reply.encode(&mut frame).map_err(io::Error::other)?;
+        self.socket.write_all(&frame)
+    }
+
+    /// Sends news beside the data.
+    pub fn tell(&mut self, event: &StreamEvent) -> io::Result<()> {
+        let mut frame = BytesMut::new();
+        event.encode(&mut frame).map_err(io::Error::other)?;
         self.socket.write_all(&frame)
     }
 

@@ -9,6 +9,7 @@ mod files;
 mod files_http;
 mod footprint;
 mod image;
+mod image_vm;
 mod start;
 mod stdout;
 mod stdout_http;
@@ -22,7 +23,7 @@ use crate::rig::Rig;
 pub(crate) type Measure = fn(&Rig) -> io::Result<Vec<Row>>;
 
 /// In the order of the table.
-pub(crate) const ALL: [(&str, Measure); 13] = [
+pub(crate) const ALL: [(&str, Measure); 14] = [
     ("exec", exec::measure),
     ("exec-http", exec_http::measure),
     ("exec-vm", exec_vm::measure),
@@ -36,4 +37,5 @@ pub(crate) const ALL: [(&str, Measure); 13] = [
     ("boot", boot::measure),
     ("unpack", unpack::measure),
     ("image", image::measure),
+    ("image-vm", image_vm::measure),
 ];

@@ -13,9 +13,9 @@ use super::lifecycle::{self, End, Home, Making, note};
 use super::session::Settings;
 use super::shared::SharedRoots;
 use super::{
-    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, ImageConfig, Limits,
-    ProgressSender, Result, Session, SessionInfo, SessionStatus, admission, adopt, id, resume,
-    saved,
+    BrokerBuilder, CreateSession, DriverChoice, DriverKind, Error, ImageConfig, ImageTransfer,
+    Limits, ProgressSender, Result, Session, SessionInfo, SessionStatus, admission, adopt, id,
+    resume, saved,
 };
 use crate::arch::GuestArch;
 use crate::driver::{
@@ -49,6 +49,7 @@ pub(super) struct Inner {
     pub(super) images_dir: PathBuf,
     pub(super) images: Images,
     pub(super) default_image: String,
+    pub(super) image_transfer: ImageTransfer,
     pub(super) driver: DriverChoice,
     pub(super) arch: GuestArch,
     pub(super) limits: Limits,
@@ -126,6 +127,7 @@ impl Broker {
         progress: Option<ProgressSender>,
     ) -> Result<Session> {
         let (kind, driver) = self.driver(&request)?;
+        admission::root(&request, kind)?;
         let image = self.open_image(&request, progress.as_ref()).await?;
         let about = image.as_ref().map(|layout| layout.about.clone());
         let entrypoint = Entrypoint::of(&request, about.as_deref())?;
@@ -143,12 +145,15 @@ impl Broker {
             cpus: settings.cpus,
             root_mb,
             root: SandboxRoot::Memory,
+            disk_mb: settings.disk_mb,
+            image_disk: None,
             network: settings.network,
         };
         let mut unmade = Unmade { session: Some(session.clone()), home: home.clone() };
         let making = Making {
             session: &session,
             driver,
+            by_disk: kind == DriverKind::Qemu && self.inner.image_transfer == ImageTransfer::Disk,
             spec,
             image,
             request: &request,
@@ -320,6 +325,12 @@ impl Broker {
             let promised = starting.map(|s| u64::from(s.settings().memory_mb)).sum();
             admission::check(limits, memory_mb, cpus, promised)?;
         }
+        if let Some(disk_mb) = request.disk_mb {
+            let starting = sessions.by_number.values();
+            let starting = starting.filter(|s| s.status() == SessionStatus::Starting);
+            let promised = starting.map(|s| u64::from(s.settings().disk_mb.unwrap_or(0))).sum();
+            admission::disk(limits, &self.inner.data_dir, disk_mb, promised)?;
+        }
         let id = id::session();
         let settings = Settings {
             created_at: SystemTime::now(),
@@ -332,6 +343,7 @@ impl Broker {
             memory_mb,
             cpus,
             ttl: request.ttl.or(limits.default_ttl),
+            disk_mb: request.disk_mb,
             hostname: hostname(request.hostname.as_deref(), &id)?,
             network: request.network,
             no_new_privs: request.no_new_privs,

@@ -8,7 +8,7 @@ use postern_proto::Code;
 
 use super::broker::{Inner, Sessions, drivers};
 use super::shared::SharedRoots;
-use super::{Broker, DriverChoice, Error, Limits, RegistryOptions, Result};
+use super::{Broker, DriverChoice, Error, ImageTransfer, Limits, RegistryOptions, Result};
 use crate::arch::GuestArch;
 use crate::driver::{Files, Wanted};
 use crate::image::{Images, Registries};
@@ -35,6 +35,7 @@ pub struct BrokerBuilder {
     image_store: Option<PathBuf>,
     image_store_bytes: Option<u64>,
     registries: RegistryOptions,
+    image_transfer: ImageTransfer,
     driver: DriverChoice,
     arch: GuestArch,
     wanted: Wanted,
@@ -89,6 +90,14 @@ impl BrokerBuilder {
     #[must_use]
     pub fn registries(mut self, options: RegistryOptions) -> Self {
         self.registries = options;
+        self
+    }
+
+    /// How layers reach microVMs of ours; default: on a disk. Process sandboxes and
+    /// attached machines have no disks, and always get streams.
+    #[must_use]
+    pub fn image_transfer(mut self, transfer: ImageTransfer) -> Self {
+        self.image_transfer = transfer;
         self
     }
 
@@ -193,6 +202,7 @@ impl BrokerBuilder {
             images_dir: images_dir.unwrap_or_else(|| "/usr/lib/postern/images".into()),
             images,
             default_image: self.default_image.unwrap_or_else(|| "debian".to_owned()),
+            image_transfer: self.image_transfer,
             driver: self.driver,
             arch,
             limits: self.limits,

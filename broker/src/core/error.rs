@@ -130,8 +130,15 @@ impl From<DriverError> for Error {
             DriverError::NotUp { .. } | DriverError::Gone(_) => {
                 Self::new(Code::Unavailable, e.to_string())
             }
+            DriverError::Io { source, .. } if is_full(source) => {
+                let message = "the disk that sessions are kept on is full";
+                Self::new(Code::ResourceExhausted, message).with_source(e)
+            }
             // Paths of the host are not.
-            DriverError::Io { .. } | DriverError::Spawn { .. } | DriverError::Foreign(_) => {
+            DriverError::Failed { .. }
+            | DriverError::Io { .. }
+            | DriverError::Spawn { .. }
+            | DriverError::Foreign(_) => {
                 Self::new(Code::Internal, "the sandbox could not be started").with_source(e)
             }
         }

@@ -13,9 +13,9 @@ use super::{
     BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
     SessionStatus, saved,
 };
-use crate::driver::{Driver, Records, Sandbox, SandboxRoot, SandboxSpec};
+use crate::driver::{Driver, IMAGE_SERIAL, Records, Sandbox, SandboxRoot, SandboxSpec};
 use crate::guest::{ConnectOptions, Guest};
-use crate::image::{self, Layout};
+use crate::image::{self, ImageDisk, Layout};
 use crate::store::{Store, StoreError};
 
 /// What commands get between TERM and KILL when their session ends.
@@ -37,6 +37,8 @@ const CONSOLE_IN_ERROR: usize = 4 << 10;
 pub(super) struct Making<'a> {
     pub(super) session: &'a Session,
     pub(super) driver: Arc<dyn Driver>,
+    /// Layers reach the sandbox on a disk, and not by streams.
+    pub(super) by_disk: bool,
     pub(super) spec: SandboxSpec,
     /// None: what is in the sandbox stays.
     pub(super) image: Option<Layout>,
@@ -70,9 +72,11 @@ impl Making<'_> {
     pub(super) async fn make(mut self) -> Result<()> {
         let begun = Instant::now();
         self.share_root().await?;
-        let unpacked = begun.elapsed();
         self.tell(Progress::Booting);
         make_dir(&self.spec.dir)?;
+        let disk = self.image_disk().await?;
+        self.spec.image_disk = disk.as_ref().map(|disk| disk.path.clone());
+        let at_hand = begun.elapsed();
         let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
         self.session.set_sandbox(sandbox.clone());
         // Noted before it is waited for: a broker that is killed from here on
@@ -80,13 +84,14 @@ impl Making<'_> {
         let record = saved::json(&*sandbox.records().borrow());
         self.home.store.set_sandbox(self.session.id(), record).await?;
         let figures = tokio::select! {
-            figures = self.fill(&*sandbox, begun, unpacked) => figures,
+            figures = self.fill(&*sandbox, disk.as_ref(), begun) => figures,
             why = sandbox.ended() => Err(Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))),
         };
         let figures = match figures {
             Ok(figures) => figures,
             Err(error) => return Err(self.with_console(error, &*sandbox).await),
         };
+        let figures = of_the_image(figures, at_hand);
         self.session.set_boot(figures);
         let ready = saved::ready_text(&figures, self.session.info().entrypoint_command_id);
         self.home.store.set_ready(self.session.id(), ready).await?;
@@ -105,8 +110,8 @@ impl Making<'_> {
     async fn fill(
         &self,
         sandbox: &dyn Sandbox,
+        disk: Option<&ImageDisk>,
         begun: Instant,
-        unpacked: Duration,
     ) -> Result<BootFigures> {
         let options = ConnectOptions {
             deadline: self.limits.boot_deadline,
@@ -120,8 +125,11 @@ impl Making<'_> {
         let env = self.request.env.iter().map(|(n, v)| EnvVar::new(n.clone(), v.clone())).collect();
         let no_new_privs = self.request.no_new_privs;
         guest.configure(Configure { hostname, env, no_new_privs }).await?;
-        self.put_image(&guest).await?;
+        self.put_image(&guest, disk).await?;
         let filled = begun.elapsed();
+        if let Some(disk) = disk {
+            disk.empty();
+        }
         let info = guest.info().await?;
         if !info.image_ready {
             return Err(Error::new(Code::FailedPrecondition, "the sandbox has no image; name one"));
@@ -131,8 +139,8 @@ impl Making<'_> {
             self.session.set_entrypoint(Some(command));
         }
         Ok(BootFigures {
-            sandbox: answered.saturating_sub(unpacked),
-            image: filled.saturating_sub(answered) + unpacked,
+            sandbox: answered,
+            image: filled.saturating_sub(answered),
             total: begun.elapsed(),
             init_start_us: info.init_start_us,
             agent_ready_us: info.ready_us,
@@ -168,11 +176,14 @@ impl Making<'_> {
     }
 
     /// The image becomes the root, within its deadline.
-    async fn put_image(&self, guest: &Guest) -> Result<()> {
+    async fn put_image(&self, guest: &Guest, disk: Option<&ImageDisk>) -> Result<()> {
         let Some(layout) = &self.image else { return Ok(()) };
         let putting = async {
-            match self.spec.root {
-                SandboxRoot::Over { .. } => image::adopt_root(layout, guest, self.progress).await,
+            match (&self.spec.root, disk) {
+                (SandboxRoot::Over { .. }, _) => {
+                    image::adopt_root(layout, guest, self.progress).await
+                }
+                (_, Some(disk)) => disk.send(layout, guest, IMAGE_SERIAL, self.progress).await,
                 _ => image::send(layout, guest, self.progress).await,
             }
         };
@@ -182,6 +193,17 @@ impl Making<'_> {
             Error::new(Code::DeadlineExceeded, message)
         };
         Ok(tokio::time::timeout(self.limits.image_deadline, putting).await.map_err(late)??)
+    }
+
+    /// The layers, laid out for the machine to have as a disk.
+    async fn image_disk(&self) -> Result<Option<ImageDisk>> {
+        match &self.image {
+            Some(layout) if self.by_disk && ImageDisk::suits(layout) => {
+                let path = self.spec.dir.join("image.img");
+                Ok(ImageDisk::make_if_there_is_room(layout, path).await?)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Why a sandbox did not answer is on its console; for the operator's log.
@@ -198,6 +220,12 @@ impl Making<'_> {
             sender.send_replace(progress);
         }
     }
+}
+
+/// What was spent on the image before the start counts as the image's.
+fn of_the_image(figures: BootFigures, before: Duration) -> BootFigures {
+    let sandbox = figures.sandbox.saturating_sub(before);
+    BootFigures { sandbox, image: figures.image + before, ..figures }
 }
 
 fn make_dir(dir: &Path) -> Result<()> {

@@ -51,8 +51,8 @@ pub use images::{ImageDetail, ImageInfo, ImageLayer, StoreUse};
 pub use session::Session;
 pub use stdin::{StdinFeed, StdinWatch};
 pub use types::{
-    BootFigures, CreateSession, DriverChoice, DriverKind, Limits, OutputRange, SessionInfo,
-    SessionStatus, StdinWrite,
+    BootFigures, CreateSession, DriverChoice, DriverKind, ImageTransfer, Limits, MIN_DISK_MB,
+    OutputRange, SessionInfo, SessionStatus, StdinWrite,
 };
 
 pub use postern_proto::hello::GENERATION as PROTOCOL_GENERATION;

@@ -18,6 +18,8 @@ struct Saved {
     memory_mb: u32,
     cpus: u32,
     ttl_ms: Option<u64>,
+    /// Not in the rows of versions before it.
+    disk_mb: Option<u32>,
     hostname: String,
     network: bool,
     // Brokers before these wrote none of them.
@@ -51,6 +53,7 @@ pub(super) fn new_row(settings: &Settings) -> NewSession {
         memory_mb: settings.memory_mb,
         cpus: settings.cpus,
         ttl_ms: settings.ttl.map(millis),
+        disk_mb: settings.disk_mb,
         hostname: settings.hostname.clone(),
         network: settings.network,
         no_new_privs: settings.no_new_privs,
@@ -79,6 +82,7 @@ pub(super) fn settings(row: &SessionRow) -> Option<Settings> {
         memory_mb: saved.memory_mb,
         cpus: saved.cpus,
         ttl: saved.ttl_ms.map(Duration::from_millis),
+        disk_mb: saved.disk_mb,
         hostname: saved.hostname,
         network: saved.network,
         no_new_privs: saved.no_new_privs,
@@ -156,6 +160,7 @@ mod tests {
             memory_mb: 512,
             cpus: 3,
             ttl: Some(Duration::from_secs(60)),
+            disk_mb: Some(2048),
             hostname: "h".to_owned(),
             network: true,
             no_new_privs: true,
@@ -184,6 +189,9 @@ mod tests {
         };
         let back = settings(&row).unwrap();
         assert_eq!(format!("{back:?}"), format!("{of:?}"));
+        let before = row.settings.replace(r#""disk_mb":2048,"#, "");
+        let before = SessionRow { settings: before, ..row.clone() };
+        assert_eq!(settings(&before).unwrap().disk_mb, None, "a row of before there were disks");
         assert_eq!(status(&row), Some(SessionStatus::Starting));
         assert_eq!(boot(&row), Some(figures));
         assert_eq!(entrypoint(&row).as_deref(), Some("cmd_x"));

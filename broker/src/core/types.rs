@@ -21,6 +21,18 @@ pub enum DriverChoice {
     Process,
 }
 
+/// How layers reach a microVM of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ImageTransfer {
+    /// Over vsock, as streams.
+    Stream,
+    /// On a read-only disk that lies in the session's directory until the image is
+    /// in place. Images above 1 GiB of layers, and those for which the host has no
+    /// room, go by streams.
+    #[default]
+    Disk,
+}
+
 /// What a session's sandbox is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DriverKind {
@@ -42,6 +54,9 @@ impl DriverKind {
         }
     }
 }
+
+/// The smallest disk: room for busybox beside the file system's own blocks.
+pub const MIN_DISK_MB: u32 = 16;
 
 /// A session to make. `Default` gives the broker's defaults.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +80,10 @@ pub struct CreateSession {
     pub ttl: Option<Duration>,
     /// The size of the root's tmpfs; None: from the memory.
     pub root_size_mb: Option<u32>,
+    /// The root is a disk of this size instead: an ext4 file system in a sparse
+    /// file of the host, which goes with the session. For microVMs of ours; at
+    /// least [`MIN_DISK_MB`].
+    pub disk_mb: Option<u32>,
     /// None: made from the id.
     pub hostname: Option<String>,
     /// User-mode network. Off, since through it a guest reaches the host's loopback.
@@ -162,6 +181,8 @@ pub struct SessionInfo {
     pub ttl: Option<Duration>,
     /// When the time is over.
     pub expires_at: Option<SystemTime>,
+    /// Of the disk that the root is on; None: the root is in memory.
+    pub disk_mb: Option<u32>,
     /// Inside the sandbox.
     pub hostname: String,
     /// User-mode network.
@@ -211,6 +232,12 @@ pub struct Limits {
     /// Memory of the host that admission leaves alone, so that the host itself
     /// and the broker never come under pressure from a new session.
     pub reserve_memory_mb: u32,
+    /// The largest disk that one session may ask for. Disks are sparse, so the
+    /// sum of them may be more than the host has.
+    pub max_disk_mb: u32,
+    /// Room of the data directory's disk that a new session's disk leaves alone:
+    /// the store and the consoles are there too.
+    pub reserve_disk_mb: u32,
     /// For sessions that do not ask for one.
     pub default_ttl: Option<Duration>,
     /// From the start of a sandbox to the agent's first answer. TCG without a
@@ -230,6 +257,8 @@ impl Default for Limits {
             max_memory_mb: 64 << 10,
             max_cpus: 64,
             reserve_memory_mb: 512,
+            max_disk_mb: 1 << 20,
+            reserve_disk_mb: 512,
             default_ttl: None,
             boot_deadline: Duration::from_secs(60),
             pull_deadline: Duration::from_secs(30 * 60),

@@ -21,6 +21,9 @@ pub(crate) enum DriverError {
         #[source]
         source: io::Error,
     },
+    /// A program that was to do one thing and end.
+    #[error("{program} failed: {why}")]
+    Failed { program: &'static str, why: String },
     #[error("{what} did not come up: {why}")]
     NotUp { what: &'static str, why: String },
     /// What an earlier broker had started is not there any more.

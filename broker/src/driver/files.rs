@@ -11,6 +11,10 @@ const SYSTEM: &str = "/usr/lib/postern";
 /// What makes them in a checkout.
 const DIST: &str = "make dist";
 
+/// Where programs of the system's administration lie, which are not in the PATH
+/// of everybody who may run them.
+const ADMIN: [&str; 2] = ["/usr/sbin", "/sbin"];
+
 /// What the operator said; the rest is looked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
@@ -75,6 +79,10 @@ impl Files {
         }
     }
 
+    pub(crate) fn mkfs_ext4(&self) -> Result<PathBuf, DriverError> {
+        self.program("mkfs.ext4", "apt-get install e2fsprogs (as root, on Debian)")
+    }
+
     pub(crate) fn vhost_device_vsock(&self) -> Result<PathBuf, DriverError> {
         self.program("vhost-device-vsock", "make setup, or cargo install vhost-device-vsock")
     }
@@ -101,6 +109,7 @@ impl Files {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let everywhere = self.dirs.iter().cloned().chain(tools).chain(std::env::split_paths(&path));
         everywhere
+            .chain(ADMIN.map(PathBuf::from))
             .map(|dir| dir.join(name))
             .find(|path| path.is_file())
             .ok_or_else(|| DriverError::Missing { what: format!("the program {name}"), get })

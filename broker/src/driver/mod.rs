@@ -40,6 +40,10 @@ pub(crate) use record::Record;
 
 use crate::transport::Dial;
 
+/// By which a guest finds the disk that its image comes on. virtio-blk has room for
+/// 20 bytes.
+pub(crate) const IMAGE_SERIAL: &str = "postern-image";
+
 /// What a sandbox is to be like. The directory is the session's own, mode 0700.
 #[derive(Debug, Clone)]
 pub(crate) struct SandboxSpec {
@@ -48,9 +52,14 @@ pub(crate) struct SandboxSpec {
     pub(crate) hostname: String,
     pub(crate) memory_mb: u32,
     pub(crate) cpus: u32,
-    /// Of what the root's changes may take, where it is [`SandboxRoot::Over`] another.
+    /// Of the tmpfs that the root is, without a disk; of what the root's changes may
+    /// take, where it is [`SandboxRoot::Over`] another.
     pub(crate) root_mb: u32,
     pub(crate) root: SandboxRoot,
+    /// Of the disk that the root is on.
+    pub(crate) disk_mb: Option<u32>,
+    /// Of the image: a file to give to the machine as a read-only disk.
+    pub(crate) image_disk: Option<PathBuf>,
     pub(crate) network: bool,
 }
 

@@ -287,6 +287,7 @@ impl OutputCheck {
             StreamKind::Message => match StreamEvent::decode(payload)? {
                 StreamEvent::Exited(info) => self.exited(info)?,
                 StreamEvent::Stdin(_) => return Err(Fault::WrongFrame("of stdin")),
+                StreamEvent::LayerRead { .. } => return Err(Fault::WrongFrame("of a layer")),
                 StreamEvent::Unknown => None,
             },
             StreamKind::End => Some(self.end(payload)?),

@@ -16,6 +16,9 @@
 
 mod backoff;
 mod client;
+mod disk_layer;
+#[cfg(test)]
+mod disk_layer_tests;
 mod error;
 mod follow;
 mod hello;

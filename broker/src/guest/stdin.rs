@@ -263,8 +263,8 @@ impl StdinStream {
                     Ok(Some(StdinProgress::Taken))
                 }
                 StreamEvent::Unknown => Ok(None),
-                StreamEvent::Exited(_) => {
-                    Err(GuestError::fault(DOING, Fault::WrongFrame("an exit on a stdin stream")))
+                StreamEvent::Exited(_) | StreamEvent::LayerRead { .. } => {
+                    Err(GuestError::fault(DOING, Fault::WrongFrame("not of a stdin stream")))
                 }
             },
             StreamKind::End => match StreamEnd::decode(payload).map_err(decoded)? {

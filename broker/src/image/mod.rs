@@ -14,6 +14,7 @@
 mod archive;
 mod config;
 mod digest;
+mod disk;
 mod error;
 mod layout;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod store;
 
 pub use config::{ImageConfig, LeftOut};
 pub(crate) use digest::Digest;
+pub(crate) use disk::ImageDisk;
 pub(crate) use error::{ImageError, said};
 pub(crate) use layout::Layout;
 pub use progress::{LayerProgress, Progress, ProgressSender};

@@ -25,6 +25,9 @@ pub(crate) struct SessionOptions {
     /// Size of the root file system, in MiB
     #[arg(long, value_name = "MIB")]
     pub(crate) root_size: Option<u32>,
+    /// Put the root on a disk of this size, in MiB, instead of into memory
+    #[arg(long, value_name = "MIB", conflicts_with = "root_size")]
+    pub(crate) disk: Option<u32>,
     /// Name of the sandbox
     #[arg(long)]
     pub(crate) hostname: Option<String>,
@@ -57,12 +60,13 @@ impl PullPolicy {
 impl SessionOptions {
     /// Whether anything is asked for, which only a new session can be given.
     pub(crate) fn any(&self) -> bool {
-        let Self { driver, memory, cpus, ttl, root_size, hostname, network, pull } = self;
+        let Self { driver, memory, cpus, ttl, root_size, disk, hostname, network, pull } = self;
         driver.is_some()
             || memory.is_some()
             || cpus.is_some()
             || ttl.is_some()
             || root_size.is_some()
+            || disk.is_some()
             || hostname.is_some()
             || *network
             || pull.is_some()

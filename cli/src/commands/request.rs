@@ -15,6 +15,7 @@ pub(super) fn session(image: Option<&str>, options: &SessionOptions, env: &[Stri
         ("cpus", json!(options.cpus)),
         ("ttl", json!(options.ttl)),
         ("root_size_mb", json!(options.root_size)),
+        ("disk_mb", json!(options.disk)),
         ("hostname", json!(options.hostname)),
         ("network", json!(options.network)),
         ("ephemeral", json!(true)),

@@ -3,10 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use postern_proto::{
     Capabilities, CapabilityProfile, CgroupLimits, Code, CommandInfo, CommandState, Configure,
-    EnvVar, Error, Event, Exec, ExecResult, Exit, ExitStatus, FileInfo, Follow, FromAgent, Hello,
-    ImageConfig, Info, Layer, LayerDone, OnDisconnect, Output, OutputChunk, OutputStream, Purpose,
-    ReadFile, Reply, Request, Resume, Rlimit, SignalScope, SpawnStage, StdinOpen, StdinState,
-    StreamEnd, StreamEvent, StreamOpen, StreamReply, TtySize, Usage, WriteFile, WriteStdin,
+    DiskLayer, EnvVar, Error, Event, Exec, ExecResult, Exit, ExitStatus, FileInfo, Follow,
+    FromAgent, Hello, ImageConfig, Info, Layer, LayerDone, OnDisconnect, Output, OutputChunk,
+    OutputStream, Purpose, ReadFile, Reply, Request, Resume, Rlimit, SignalScope, SpawnStage,
+    StdinOpen, StdinState, StreamEnd, StreamEvent, StreamOpen, StreamReply, TtySize, Usage,
+    WriteFile, WriteStdin,
 };
 
 pub(crate) fn error() -> Error {
@@ -222,6 +223,11 @@ pub(crate) fn opens() -> Vec<StreamOpen> {
             diff_id: "i".into(),
             size: 2,
         }),
+        StreamOpen::DiskLayer(DiskLayer {
+            layer: Layer { index: 1, size: 2, ..Layer::default() },
+            serial: "s".into(),
+            offset: 4096,
+        }),
         StreamOpen::Stdin(StdinOpen { command_id: "cmd_1".into(), keep_open: true }),
     ]
 }
@@ -244,6 +250,7 @@ pub(crate) fn events() -> Vec<StreamEvent> {
     vec![
         StreamEvent::Exited(Box::new(info(exited()))),
         StreamEvent::Stdin(StdinState { accepted: 1, offset: 4, eof: true }),
+        StreamEvent::LayerRead { bytes: 5 },
     ]
 }
 

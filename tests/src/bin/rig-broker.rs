@@ -1,5 +1,5 @@
 //! `postern-broker` in a program of its own, for the tests: DATA-DIR DIST-DIR
-//! `[ADDRESS [ARCH]]`.
+//! `[ADDRESS [ARCH | stream | disk]...]`; the last two for how images reach microVMs.
 //!
 //! Its stdin is a lifeline: when the tests are gone, for whatever reason, it
 //! reads the end there and ends its sandboxes.
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_broker::api;
-use postern_broker::core::{Broker, DriverChoice, GuestArch};
+use postern_broker::core::{Broker, DriverChoice, GuestArch, ImageTransfer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
@@ -24,18 +24,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let mut args = std::env::args_os().skip(1);
     let (Some(data), Some(dist)) = (args.next(), args.next()) else {
-        return Err("usage: rig-broker DATA-DIR DIST-DIR [ADDRESS [ARCH]]".into());
+        return Err(
+            "usage: rig-broker DATA-DIR DIST-DIR [ADDRESS [ARCH | stream | disk]...]".into()
+        );
     };
     let address = match args.next() {
         Some(given) => given.to_str().ok_or("ADDRESS is IP:PORT")?.parse()?,
         None => SocketAddr::from(([127, 0, 0, 1], 0)),
     };
-    let arch = match args.next() {
-        Some(given) => given.to_str().ok_or("ARCH is a name")?.parse()?,
-        None => GuestArch::host(),
-    };
+    let (mut arch, mut transfer) = (GuestArch::host(), ImageTransfer::default());
+    for word in args {
+        match word.to_str().ok_or("a word is UTF-8")? {
+            "stream" => transfer = ImageTransfer::Stream,
+            "disk" => transfer = ImageTransfer::Disk,
+            name => arch = name.parse()?,
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(data.into(), dist.into(), address, arch))
+    runtime.block_on(run(data.into(), dist.into(), address, arch, transfer))
 }
 
 async fn run(
@@ -43,6 +49,7 @@ async fn run(
     dist: PathBuf,
     address: SocketAddr,
     arch: GuestArch,
+    transfer: ImageTransfer,
 ) -> Result<(), Box<dyn Error>> {
     // As `xtask dist --arch` names what is not for this machine.
     let suffix =
@@ -53,6 +60,7 @@ async fn run(
         .images_dir(dist.join(format!("images{suffix}")))
         .default_image("busybox")
         .driver(DriverChoice::Process)
+        .image_transfer(transfer)
         .agent(dist.join("postern-agent"))
         .kernel(dist.join(format!("vmlinuz{suffix}")))
         .initramfs(dist.join(format!("initramfs{suffix}.img")))

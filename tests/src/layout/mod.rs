@@ -88,8 +88,8 @@ impl Layout {
         layout
     }
 
-    /// gzip, plain and zstd by turns.
-    fn push(&mut self, tar: &[u8]) {
+    /// One more layer; gzip, plain and zstd by turns.
+    pub fn push(&mut self, tar: &[u8]) {
         self.layers.push(Blob::pack(self.layers.len(), tar));
     }
 

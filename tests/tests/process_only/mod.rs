@@ -3,6 +3,7 @@
 pub(crate) mod archives;
 pub(crate) mod cli;
 pub(crate) mod daemon;
+pub(crate) mod disks;
 pub(crate) mod liars;
 pub(crate) mod lost;
 pub(crate) mod registry;

@@ -21,7 +21,7 @@ fn by_name(text: &str) -> BTreeMap<String, String> {
     pairs.map(|(name, rest)| (name.trim_start_matches('/').to_owned(), rest.to_owned())).collect()
 }
 
-fn has_its_tree(session: &Session, layout: &Layout) {
+pub(crate) fn has_its_tree(session: &Session, layout: &Layout) {
     // A layout at random may have none of a kind: then nothing is run (-r).
     let find = |what: &str| format!("find /{TOP} {what} -print0 | sort -z");
     let stat = format!("{} | xargs -0r stat -c '%n|%f %u %g %Y'", find(""));

@@ -63,6 +63,7 @@ fn parse(mut fields: Fields) -> Result<CreateSession, ApiError> {
         cpus: fields.number_in("cpus", 1, u32::MAX)?,
         ttl: ttl.map(Duration::from_secs),
         root_size_mb: fields.number_in("root_size_mb", 1, u32::MAX)?,
+        disk_mb: fields.number_in("disk_mb", 1, u32::MAX)?,
         hostname: name(&mut fields, "hostname")?,
         network: fields.flag("network")?.unwrap_or(false),
         entrypoint: fields.flag("entrypoint")?.unwrap_or(false),
@@ -162,6 +163,7 @@ mod tests {
         assert_eq!(request.driver, Some(DriverChoice::Process));
         assert!(request.network && request.no_new_privs && request.entrypoint);
         assert_eq!(request.cmd, Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(read(r#"{"disk_mb":2048}"#).unwrap().disk_mb, Some(2048));
         assert_eq!(request.pull_policy, PullPolicy::Always);
         assert!(read("").unwrap().image.is_none());
         assert_eq!(read("").unwrap().pull_policy, PullPolicy::Missing);
@@ -178,6 +180,7 @@ mod tests {
             (r#"{"memory_mb":-1}"#, "memory_mb"),
             (r#"{"cpus":0}"#, "cpus"),
             (r#"{"ttl":0}"#, "ttl"),
+            (r#"{"disk_mb":"2g"}"#, "disk_mb"),
             (r#"{"image":""}"#, "image"),
             (r#"{"image":7}"#, "image"),
             (r#"{"pull_policy":"often"}"#, "pull_policy"),

@@ -31,6 +31,7 @@ pub(super) fn view(info: &SessionInfo) -> Value {
         "cpus": info.cpus,
         "ttl_seconds": info.ttl.map(|ttl| ttl.as_secs()),
         "expires_at": info.expires_at.map(rfc3339),
+        "disk_mb": info.disk_mb,
         "hostname": info.hostname,
         "network": info.network,
         "no_new_privs": info.no_new_privs,

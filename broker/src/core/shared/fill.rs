@@ -122,6 +122,8 @@ impl Fill {
             cpus: 1,
             root_mb: 0,
             root: SandboxRoot::Directory(dir.join(ROOT)),
+            disk_mb: None,
+            image_disk: None,
             network: false,
         };
         let sandbox: Arc<dyn Sandbox> = driver.create(&spec).await?.into();

@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::Parts;
 use super::accel::Accel;
+use super::disk;
 use super::vsock::{PORT, Vsock};
 use crate::arch::GuestArch;
 use crate::driver::SandboxSpec;
@@ -71,6 +72,12 @@ pub(super) fn qemu(
         .stdout(Stdio::null())
         // Read for as long as this broker lives; QEMU ignores SIGPIPE.
         .stderr(Stdio::piped());
+    if spec.disk_mb.is_some() {
+        command.args(disk::root_args(&spec.dir));
+    }
+    if let Some(path) = &spec.image_disk {
+        command.args(disk::image_args(path));
+    }
     if spec.network {
         command.args(["-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0"]);
     }
@@ -114,8 +121,12 @@ pub(super) fn console(arch: GuestArch) -> &'static str {
 }
 
 fn kernel_command_line(arch: GuestArch, spec: &SandboxSpec) -> String {
-    let (console, root_mb) = (console(arch), spec.root_mb);
-    format!("{console} quiet loglevel=3 postern.root_mb={root_mb} postern.doorbell={DOORBELL_PORT}")
+    let console = console(arch);
+    let root = match spec.disk_mb {
+        Some(_) => format!("postern.root_disk={}", disk::ROOT_SERIAL),
+        None => format!("postern.root_mb={}", spec.root_mb),
+    };
+    format!("{console} quiet loglevel=3 {root} postern.doorbell={DOORBELL_PORT}")
 }
 
 /// A comma ends an option of QEMU's; two are one.
@@ -126,12 +137,36 @@ pub(super) fn escaped(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::SandboxRoot;
+
+    fn spec(disk_mb: Option<u32>) -> SandboxSpec {
+        SandboxSpec {
+            id: "sess_x".to_owned(),
+            dir: "/d".into(),
+            hostname: "h".to_owned(),
+            memory_mb: 512,
+            cpus: 1,
+            root_mb: 256,
+            root: SandboxRoot::Memory,
+            disk_mb,
+            image_disk: None,
+            network: false,
+        }
+    }
+
+    #[test]
+    fn the_root_is_in_memory_or_on_a_disk() {
+        let line = kernel_command_line(GuestArch::X86_64, &spec(None));
+        assert!(line.contains(" postern.root_mb=256 ") && !line.contains("root_disk"), "{line}");
+        let line = kernel_command_line(GuestArch::X86_64, &spec(Some(64)));
+        assert!(line.contains(" postern.root_disk=postern-root "), "{line}");
+        assert!(!line.contains("root_mb"), "{line}");
+    }
 
     /// "IO-APIC + timer doesn't work!" ended 2 of 40 boots beside ten builds.
     #[test]
-    #[cfg(target_arch = "x86_64")]
     fn a_busy_host_does_not_fail_the_guests_check_of_its_timer() {
-        let words: Vec<&str> = CONSOLE_AND_END.split(' ').collect();
-        assert!(words.contains(&"no_timer_check"), "{words:?}");
+        let line = kernel_command_line(GuestArch::X86_64, &spec(None));
+        assert!(line.split(' ').any(|word| word == "no_timer_check"), "{line}");
     }
 }

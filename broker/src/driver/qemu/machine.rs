@@ -16,7 +16,7 @@ use super::command::{self, Sockets};
 use super::doorbell::Doorbell;
 use super::replug::{Backend, Keeper, lock};
 use super::vsock::{BACKEND, Vsock, start_backend};
-use super::{Parts, qmp};
+use super::{Parts, disk, qmp};
 use crate::driver::console::Console;
 use crate::driver::identity::Identity;
 use crate::driver::program::Program;
@@ -51,6 +51,9 @@ impl Machine {
         accel: Accel,
         spec: &SandboxSpec,
     ) -> Result<Self, DriverError> {
+        if let Some(size_mb) = spec.disk_mb {
+            disk::make_root(files, &spec.dir, size_mb).await?;
+        }
         let vsock = Vsock::choose(&spec.dir);
         let backend = match &vsock {
             Vsock::User { control, uds } => Some(start_backend(files, control, uds).await?),

@@ -11,6 +11,7 @@
 
 mod accel;
 mod command;
+mod disk;
 mod doorbell;
 mod machine;
 mod qmp;
