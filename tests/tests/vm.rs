@@ -19,6 +19,8 @@ scenarios! { vm, in vm_only,
         a_disk_of_a_wrong_size_is_refused_by_name,
         an_image_on_a_disk_is_the_same_image_and_leaves_nothing_there,
         an_image_by_streams_is_the_same_image;
+    corpus:
+        every_one_ends_as_it_should_on_the_guests_kernel;
     kernel:
         programs_find_the_system_calls_that_they_take_for_granted,
         a_root_inside_finds_no_way_into_our_kernel;

@@ -153,7 +153,7 @@ pub(crate) fn a_broker_killed_while_it_unpacks_leaves_nothing(_: &Rig) {
     let here = rig.broker().data().to_owned();
     wait::until("no sandbox is left", wait::seconds(30), || {
         let all = proc::all();
-        let left = all.iter().any(|p| p.comm.starts_with("postern-") && p.has_argument(&here));
+        let left = all.iter().any(|p| p.comm.starts_with("postern-") && p.has_argument_with(&here));
         (!left).then_some(())
     });
     assert_eq!(names(&dir), [""; 0]);

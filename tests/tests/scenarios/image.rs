@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use postern_tests::events::Events;
 use postern_tests::hostile::{self, Expect};
-use postern_tests::layout::{Kind, Layout, TOP, digest, write_image};
+use postern_tests::layout::{Blob, Kind, Layout, TOP, digest, write_image};
 use postern_tests::random::Random;
-use postern_tests::{Rig, Session};
+use postern_tests::tarball::Tar;
+use postern_tests::{Rig, Session, proc, wait};
 use serde_json::json;
 
 fn as_root(session: &Session, line: &str) -> String {
@@ -133,4 +137,55 @@ pub(crate) fn hostile_images_make_no_session_and_leave_none(rig: &Rig) {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert_eq!(rig.shared().exec(&json!({"command": "echo lives"})).ok()["stdout"], "lives\n");
+}
+
+/// What a layer of random bytes keeps a guest busy with for a while.
+const BUSY: usize = 24 << 20;
+
+pub(crate) fn a_sandbox_killed_while_it_unpacks_leaves_nothing_and_the_next_one_works(rig: &Rig) {
+    let rig = Rig::alone(rig.kind(), "killed-unpacking");
+    let bytes = Random::new("killed while it unpacks").bytes(BUSY);
+    let tar = Tar::default().file("big", &bytes).file("last", b"there").end();
+    let dir = tempfile::tempdir().unwrap();
+    write_image(dir.path(), &json!({}), &[Blob::pack(1, &tar)]);
+    let settings = json!({
+        "image": format!("oci:{}", dir.path().display()),
+        "driver": rig.size("process", "qemu"), "memory_mb": 512,
+    });
+    let body = settings.to_string();
+    let headers = [("Accept", "text/event-stream")];
+    let answer = rig.broker().http.send("POST", "/v1/sessions", &headers, body.as_bytes()).unwrap();
+    let mut events = Events::new(answer);
+    let error = loop {
+        let event = events.event().unwrap().unwrap();
+        assert_ne!(event.name, "session", "it was made before it could be killed");
+        if event.name == "error" {
+            break event.data;
+        }
+        if event.data["stage"] == "image" && event.number("sent") > 0 {
+            sandboxes(&rig).into_iter().for_each(|pid| kill(pid, Signal::SIGKILL).unwrap_or(()));
+        }
+    };
+    assert_eq!(error["code"], "unavailable", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("ended"), "{error}");
+    let data = rig.broker().data();
+    wait::until("nothing of it is left", wait::seconds(60), || {
+        let is_empty = |dir: &str| {
+            std::fs::read_dir(data.join(dir)).map_or(true, |mut entries| entries.next().is_none())
+        };
+        let gone = is_empty("sessions") && is_empty("images/unpacked");
+        (gone && sandboxes(&rig).is_empty()).then_some(())
+    });
+    let session = rig.make(settings).unwrap();
+    assert!(session.get("/big").unwrap() == bytes, "the next one has another file");
+    assert_eq!(session.get("/last").unwrap(), b"there");
+}
+
+/// The processes that are sandboxes of the rig's own broker.
+fn sandboxes(rig: &Rig) -> Vec<Pid> {
+    const NAMES: [&str; 2] = ["postern-sandbox", "qemu-system-x86"];
+    let data = rig.broker().data();
+    let ours = |p: &proc::Process| NAMES.contains(&p.comm.as_str()) && p.has_argument_with(data);
+    let all = proc::all().into_iter().filter(ours);
+    all.map(|p| Pid::from_raw(p.pid.cast_signed())).collect()
 }

@@ -112,7 +112,8 @@ macro_rules! both_rigs {
             image:
                 an_image_that_is_not_one_of_the_samples_runs,
                 a_layer_that_is_not_what_it_says_makes_no_session,
-                hostile_images_make_no_session_and_leave_none;
+                hostile_images_make_no_session_and_leave_none,
+                a_sandbox_killed_while_it_unpacks_leaves_nothing_and_the_next_one_works;
             image_config:
                 an_entrypoint_is_the_first_command,
                 an_entrypoint_that_cannot_start_makes_no_session,

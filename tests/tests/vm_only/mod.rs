@@ -1,6 +1,7 @@
 //! Scenarios about what only a machine has.
 
 pub(crate) mod bounds;
+pub(crate) mod corpus;
 pub(crate) mod disks;
 pub(crate) mod kernel;
 pub(crate) mod machine;
