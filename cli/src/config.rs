@@ -23,7 +23,8 @@ pub(crate) struct Config {
     #[serde(default)]
     pub(crate) allow_anonymous: bool,
     pub(crate) on_shutdown: Option<OnShutdown>,
-    /// Where pulled images are kept; default: in the data directory.
+    /// Where pulled images are kept; default: in a data directory that is given, else
+    /// in /var/lib/postern or the user's own place for data.
     pub(crate) image_store: Option<PathBuf>,
     /// At most so much of them: `10g`.
     pub(crate) image_store_size: Option<String>,

@@ -71,7 +71,9 @@ impl BrokerBuilder {
     }
 
     /// Where images of registries and archives are kept, by no other broker;
-    /// default: `images` in the data directory.
+    /// default: `images` in a data directory that was given. Without one it is
+    /// /var/lib/postern/images for root, `postern/images` in `$XDG_DATA_HOME` or
+    /// ~/.local/share for others: the default data directory is memory, as a rule.
     #[must_use]
     pub fn image_store(mut self, dir: impl Into<PathBuf>) -> Self {
         self.image_store = Some(dir.into());
@@ -175,8 +177,16 @@ impl BrokerBuilder {
     /// directory left running; refused while that one runs. What only one driver
     /// needs is looked for when a session asks for it.
     pub async fn build(self) -> Result<Broker> {
+        let images = match (&self.data_dir, self.image_store) {
+            (_, Some(given)) => Some(given),
+            (Some(_), None) => None,
+            (None, None) => {
+                let root = nix::unistd::geteuid().is_root();
+                default_image_store(root, |name| std::env::var_os(name).map(PathBuf::from))
+            }
+        };
         let data_dir = self.data_dir.unwrap_or_else(default_data_dir);
-        let (no_store, images, arch) = (self.no_store, self.image_store, self.arch);
+        let (no_store, arch) = (self.no_store, self.arch);
         let max_bytes = self.image_store_bytes.unwrap_or(DEFAULT_IMAGE_STORE_BYTES);
         let shares = !(no_store || self.no_sharing);
         let unpacked_bytes = self.unpacked_bytes.unwrap_or(DEFAULT_UNPACKED_BYTES);
@@ -237,6 +247,16 @@ fn prepare(dir: &Path) -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// On a disk; None where nobody knows of one.
+fn default_image_store(root: bool, env: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    if root {
+        return Some("/var/lib/postern/images".into());
+    }
+    let absolute = |name: &str| env(name).filter(|dir| dir.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")));
+    data.map(|dir| dir.join("postern/images"))
+}
+
 fn default_data_dir() -> PathBuf {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
@@ -245,5 +265,29 @@ fn default_data_dir() -> PathBuf {
     match std::env::var_os("XDG_RUNTIME_DIR") {
         Some(dir) => Path::new(&dir).join("postern"),
         None => std::env::temp_dir().join(format!("postern-{uid}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_kept_on_a_disk_where_nobody_says_otherwise() {
+        let env = |set: &'static [(&str, &str)]| {
+            move |name: &str| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, dir)| PathBuf::from(dir))
+            }
+        };
+        let store = |root, set| default_image_store(root, env(set));
+        let path = |text: &str| Some(PathBuf::from(text));
+        let home: &[_] = &[("HOME", "/home/u")];
+        assert_eq!(store(true, home), path("/var/lib/postern/images"));
+        assert_eq!(store(false, home), path("/home/u/.local/share/postern/images"));
+        let both: &[_] = &[("XDG_DATA_HOME", "/data"), ("HOME", "/home/u")];
+        assert_eq!(store(false, both), path("/data/postern/images"));
+        let relative: &[_] = &[("XDG_DATA_HOME", "data"), ("HOME", "/home/u")];
+        assert_eq!(store(false, relative), path("/home/u/.local/share/postern/images"));
+        assert_eq!(store(false, &[]), None);
     }
 }
