@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     const BUILTIN: &str = "kernel/drivers/virtio/virtio_pci.ko\nkernel/virtio_rng.ko\n\
-         kernel/drivers/block/virtio_blk.ko\nkernel/drivers/net/virtio_net.ko\n";
+         kernel/drivers/block/virtio_blk.ko\nkernel/drivers/net/virtio_net.ko\nkernel/fs/ext4/ext4.ko\n";
 
     /// A checkout with the real manifest and a kernel of four modules, whose files
     /// are made in the order of `names` and are `age` old.
