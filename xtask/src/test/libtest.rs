@@ -25,6 +25,13 @@ impl fmt::Display for Tally {
     }
 }
 
+/// Why a test was skipped, if that is what the line says; with or without its name,
+/// for one that is not counted would be taken for a pass.
+fn skipped(line: &str) -> Option<&str> {
+    let rest = line.trim_start().strip_prefix("SKIPPED")?;
+    rest.starts_with([' ', ':']).then(|| rest.trim_start_matches([' ', ':']))
+}
+
 /// What one step's output amounts to.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -45,7 +52,7 @@ impl Report {
     pub(crate) fn line(&mut self, line: &str) {
         if let Some(rest) = line.strip_prefix("test result: ") {
             self.result(rest);
-        } else if let Some(reason) = line.trim_start().strip_prefix("SKIPPED ") {
+        } else if let Some(reason) = skipped(line) {
             self.said_skipped += 1;
             self.skipped.push(reason.to_owned());
         } else if let Some((name, verdict)) =
@@ -138,6 +145,15 @@ mod tests {
             assert_eq!(report.tally(), Tally { passed: 0, failed: 0, skipped: 1 });
             assert_eq!(report.skipped, ["a: no KVM; enable: modprobe kvm"]);
         }
+    }
+
+    #[test]
+    fn a_skip_without_a_name_is_one_too() {
+        let report = report(
+            "SKIPPED: no image; enable: make dist\ntest a ... ok\ntest result: ok. 1 passed; 0 failed; 0 ignored",
+        );
+        assert_eq!(report.tally(), Tally { passed: 0, failed: 0, skipped: 1 });
+        assert_eq!(report.skipped, ["no image; enable: make dist"]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) enum Group {
     Setup,
     Lint,
     Unit,
-    /// Needed by the two rigs.
+    /// Needed by the rigs, and by tests of the broker's.
     Dist,
     Process,
     Vm,
@@ -61,7 +61,7 @@ impl Step {
         let Some(only) = only else { return self.group != Group::Aarch64 };
         match self.group {
             Group::Setup => only != Group::Lint,
-            Group::Dist => matches!(only, Group::Process | Group::Vm | Group::Aarch64),
+            Group::Dist => only != Group::Lint,
             group => group == only,
         }
     }
@@ -90,6 +90,8 @@ const STEPS: &[(&str, Group, u64, &[&str])] = &[
         &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
     ),
     ("documentation", Group::Lint, 8, &["doc", "--quiet", "--no-deps", "--workspace"]),
+    // Tests of the broker's own start agents with the sample image.
+    ("build what is shipped", Group::Dist, 20, &["dist"]),
     (
         "unit tests",
         Group::Unit,
@@ -111,7 +113,6 @@ const STEPS: &[(&str, Group, u64, &[&str])] = &[
         8,
         &["test", "--workspace", "--doc", "--no-fail-fast", "--", "--show-output"],
     ),
-    ("build what is shipped", Group::Dist, 20, &["dist"]),
     (
         "scenarios, process sandbox",
         Group::Process,
