@@ -40,11 +40,13 @@ pub(crate) fn a_kill_of_the_tree_reaches_who_left_the_group(rig: &Rig) {
 
 pub(crate) fn a_term_of_the_tree_reaches_each_process_once(rig: &Rig) {
     let session = rig.shared();
-    let child = "trap 'echo child' TERM; sleep 1000 & wait $!; wait $!";
+    // What is started after the signal would not get it: all is there before.
+    let child = "trap 'echo child' TERM; sleep 1000 & echo there; wait $!; wait $!";
     let line =
         format!("setsid sh -c \"{child}\" & trap 'echo parent' TERM; echo up; wait; wait; exit 4");
     let command = session.start(json!({"command": line}));
     command.said("up");
+    command.said("there");
     assert_eq!(command.kill("TERM", "tree").ok()["delivered"], true);
     let info = command.closed();
     let said = info["output"].as_str().unwrap();
