@@ -163,8 +163,9 @@ impl Making<'_> {
                 self.spec.root = root.as_root();
                 self.session.set_shared(Some(root));
             }
-            // Of the disk that the others share; its own memory may do.
-            Err(error) if error.code == Code::ResourceExhausted => {
+            // Of the disk that the others share, which may be full or lack something
+            // that memory has; its own memory may do.
+            Err(error) if matches!(error.code, Code::ResourceExhausted | Code::Internal) => {
                 tracing::warn!(error = error.private(), "an image is not shared");
             }
             Err(error) => return Err(error),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use postern_proto::Code;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::{ABOUT, About, Entry, ROOT, SharedRoot, SharedRoots, key, remove};
@@ -41,36 +42,38 @@ impl SharedRoots {
             let message = format!("the image was not unpacked after {seconds} s");
             Error::new(Code::DeadlineExceeded, message)
         };
-        let turn = self.turn(&key);
-        let _turn = timeout_at(until, turn.lock()).await.map_err(late)?;
-        let _forget = Forget { of: self, key: &key };
+        let turn = timeout_at(until, self.turn(&key)).await.map_err(late)?;
         if let Some(there) = self.take(&key) {
             return Ok(there);
         }
         let mut fill = Fill::begin(self, sessions)?;
         let bytes = timeout_at(until, fill.run(layout, driver, limits, progress)).await;
         let bytes = bytes.map_err(late)??;
-        fill.publish(&key, bytes).await
+        // In a task: a caller who goes away now would have what is being renamed
+        // taken for what is to be removed.
+        tokio::spawn(fill.publish(turn, bytes)).await.map_err(|_| gone())?
     }
 
-    fn turn(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut filling = self.filling();
-        Arc::clone(filling.entry(key.to_owned()).or_default())
+    async fn turn(&self, key: &str) -> Turn {
+        let turn = Arc::clone(self.filling().entry(key.to_owned()).or_default());
+        let guard = turn.lock_owned().await;
+        Turn { of: self.clone(), key: key.to_owned(), _guard: guard }
     }
 }
 
-/// Whoever is the last to have waited for a fill forgets its lock.
-struct Forget<'a> {
-    of: &'a SharedRoots,
-    key: &'a str,
+/// The right to fill one. Whoever is the last to have waited for it forgets the lock.
+struct Turn {
+    of: SharedRoots,
+    key: String,
+    _guard: OwnedMutexGuard<()>,
 }
 
-impl Drop for Forget<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let mut filling = self.of.filling();
-        // The table's own, and ours.
-        if filling.get(self.key).is_some_and(|turn| Arc::strong_count(turn) <= 2) {
-            filling.remove(self.key);
+        // The table's own, and the guard's.
+        if filling.get(&self.key).is_some_and(|turn| Arc::strong_count(turn) <= 2) {
+            filling.remove(&self.key);
         }
     }
 }
@@ -146,7 +149,8 @@ impl Fill {
     }
 
     /// Whole from here on.
-    async fn publish(mut self, key: &str, bytes: u64) -> Result<SharedRoot> {
+    async fn publish(mut self, turn: Turn, bytes: u64) -> Result<SharedRoot> {
+        let key = turn.key.as_str();
         if let Some(sandbox) = self.sandbox.take() {
             sandbox.kill(END_DEADLINE).await;
         }
@@ -155,6 +159,10 @@ impl Fill {
         let Some(dir) = self.dir.clone() else { return Err(gone()) };
         let renamed = tokio::task::spawn_blocking(move || {
             std::fs::write(dir.join(ABOUT), serde_json::to_vec(&about)?)?;
+            // One that could not be moved away when it was discarded.
+            if at.exists() {
+                remove_dir(&at)?;
+            }
             std::fs::rename(&dir, at)?;
             // What is left of it is swept with the sessions' at the next start.
             drop(remove_dir(&home));
@@ -193,5 +201,50 @@ impl Drop for Fill {
             });
             drop(removed.await);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::whole;
+    use super::*;
+
+    #[tokio::test]
+    async fn one_that_nobody_waits_for_is_kept_and_what_is_stale_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, sessions) = (dir.path().join("unpacked"), dir.path().join("sessions"));
+        let roots = SharedRoots::open(at.clone(), 1 << 30).unwrap();
+        let key = format!("{}-key", super::super::FORMAT);
+        // As a discarding leaves it that could not rename.
+        std::fs::create_dir_all(at.join(&key).join("root/stale")).unwrap();
+        let turn = roots.turn(&key).await;
+        let fill = Fill::begin(&roots, &sessions).unwrap();
+        std::fs::write(fill.dir.as_ref().unwrap().join("root/file"), "whole").unwrap();
+        // The caller is gone before it has begun; the next one waits its turn.
+        drop(tokio::spawn(fill.publish(turn, 7)));
+        let turn = roots.turn(&key).await;
+        let there = roots.take(&key).unwrap();
+        drop(turn);
+        assert!(roots.filling().is_empty(), "its lock is remembered for ever");
+        assert_eq!(std::fs::read_to_string(at.join(&key).join("root/file")).unwrap(), "whole");
+        assert!(!at.join(&key).join("root/stale").exists());
+        assert_eq!(std::fs::read_dir(&at).unwrap().count(), 1);
+        assert_eq!(roots.trim(0), 0, "it is in use");
+        drop(there);
+        assert_eq!(roots.trim(0), 7);
+    }
+
+    #[tokio::test]
+    async fn what_was_being_made_or_removed_is_nobodys_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let about = About { boot: "b".to_owned(), bytes: 1 };
+        let about = serde_json::to_vec(&about).unwrap();
+        let key = format!("{}-key", super::super::FORMAT);
+        for name in ["new-x", "gone-x", "0-key", &key] {
+            std::fs::create_dir_all(dir.path().join(name).join(ROOT)).unwrap();
+            std::fs::write(dir.path().join(name).join(ABOUT), &about).unwrap();
+            assert_eq!(whole(&dir.path().join(name), "b").is_some(), name == key, "{name}");
+            assert!(whole(&dir.path().join(name), "another boot").is_none());
+        }
     }
 }

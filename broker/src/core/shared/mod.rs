@@ -167,6 +167,10 @@ impl SharedRoots {
 /// What lies there, if it can be used.
 fn whole(path: &Path, boot: &str) -> Option<(String, Entry)> {
     let key = path.file_name()?.to_str()?.to_owned();
+    // One that was being filled or removed has all the marks of a whole one too.
+    if key.split_once('-')?.0 != FORMAT {
+        return None;
+    }
     let about = std::fs::read(path.join(ABOUT)).ok()?;
     let about: About = serde_json::from_slice(&about).ok()?;
     if about.boot != boot || !path.join(ROOT).is_dir() {
