@@ -65,6 +65,16 @@ pub enum Request {
         /// Everything before it has arrived where it was wanted.
         offset: u64,
     },
+    /// A lossless reader is not there any more, whatever its stream says: a link that
+    /// was cut while the agent waited to write does not always tell it.
+    LeaveOutput {
+        /// Which command.
+        command_id: String,
+        /// As in [`crate::Follow::reader`].
+        reader: u64,
+        /// It does not come again: the log waits no longer.
+        for_good: bool,
+    },
     /// A range of a log, without a stream.
     ReadOutput {
         /// Which command.
@@ -198,6 +208,13 @@ impl Request {
                 command_id: command_id.clone(),
                 offset: *offset,
             }),
+            Self::LeaveOutput { command_id, reader, for_good } => {
+                HostBody::LeaveOutput(wire::LeaveOutput {
+                    command_id: command_id.clone(),
+                    reader: *reader,
+                    for_good: *for_good,
+                })
+            }
             Self::ReadOutput { command_id, from, only, max_bytes } => {
                 HostBody::ReadOutput(wire::ReadOutput {
                     command_id: command_id.clone(),
@@ -254,6 +271,11 @@ impl Request {
             Some(HostBody::AckOutput(w)) => {
                 Self::AckOutput { command_id: w.command_id, offset: w.offset }
             }
+            Some(HostBody::LeaveOutput(w)) => Self::LeaveOutput {
+                command_id: w.command_id,
+                reader: w.reader,
+                for_good: w.for_good,
+            },
             Some(HostBody::ReadOutput(w)) => Self::ReadOutput {
                 command_id: w.command_id,
                 from: w.from,

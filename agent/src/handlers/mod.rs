@@ -9,6 +9,7 @@ mod follow;
 mod get_command;
 mod get_info;
 mod layer;
+mod leave_output;
 mod list_commands;
 mod prepare_image;
 mod read_file;
@@ -49,6 +50,9 @@ pub(crate) async fn handle(state: &Rc<State>, request: Request) -> Result<Reply,
             signal::handle(state, &command_id, signal, scope).await
         }
         Request::AckOutput { command_id, offset } => ack_output::handle(state, &command_id, offset),
+        Request::LeaveOutput { command_id, reader, for_good } => {
+            leave_output::handle(state, &command_id, reader, for_good)
+        }
         Request::ReadOutput { command_id, from, only, max_bytes } => {
             read_output::handle(state, &command_id, from, only, max_bytes)
         }

@@ -86,6 +86,19 @@ impl Holds {
         }
     }
 
+    /// The reader of that number is gone. What its stream does from here on is no
+    /// news; one that was missed already keeps the grace that it has.
+    pub(super) fn left(&mut self, reader: u64, until: Option<Instant>) {
+        let id = self.new_id();
+        let own = self.list.iter_mut().find(|h| reader > 0 && h.reader == reader);
+        let Some(own) = own.filter(|h| h.until.is_none() || until.is_none()) else { return };
+        own.id = id;
+        match until {
+            Some(until) => self.broke_off(id, until),
+            None => self.release(id),
+        }
+    }
+
     /// The reader has what it wanted.
     pub(super) fn release(&mut self, id: HoldId) {
         self.list.retain(|h| h.id != id);
@@ -175,6 +188,28 @@ mod tests {
         assert_eq!(holds.slowest(), Some(500));
         let ahead = holds.attach(0, 10_000);
         assert_eq!(ahead, second);
+    }
+
+    #[test]
+    fn a_reader_that_left_is_waited_for_no_longer_than_it_said() {
+        let mut holds = Holds::default();
+        let stuck = holds.attach(1, 0);
+        let other = holds.attach(2, 0);
+        holds.advance(other, 500);
+        let grace = soon();
+        holds.left(1, Some(grace));
+        assert_eq!((holds.slowest(), holds.next_expiry()), (Some(0), Some(grace)));
+        // Its stream still says something, and breaks at last: no news.
+        holds.advance(stuck, 100);
+        holds.broke_off(stuck, soon() + std::time::Duration::from_secs(60));
+        holds.left(1, Some(soon() + std::time::Duration::from_secs(60)));
+        assert_eq!((holds.slowest(), holds.next_expiry()), (Some(0), Some(grace)));
+        assert!(holds.expire(grace));
+        assert_eq!(holds.slowest(), Some(500));
+        holds.left(2, None);
+        assert_eq!(holds.slowest(), None);
+        holds.left(3, None);
+        holds.left(0, None);
     }
 
     #[test]

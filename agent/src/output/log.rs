@@ -260,6 +260,13 @@ impl Log {
         self.trim();
     }
 
+    /// The reader of that number is gone, for good or until then, whether or not its
+    /// link has been missed.
+    pub fn left(&mut self, reader: u64, until: Option<Instant>) {
+        self.holds.left(reader, until);
+        self.trim();
+    }
+
     /// It has what it wanted.
     pub fn release(&mut self, id: HoldId) {
         self.holds.release(id);

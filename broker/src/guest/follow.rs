@@ -24,6 +24,10 @@ const DOING: &str = "following output";
 /// without loss anyway.
 pub(super) const RESUME_DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long a reader's leaving is told again to an agent that does not answer. Each
+/// try waits for the link by itself.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(600);
+
 /// What a follower meets, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FollowItem {
@@ -57,6 +61,8 @@ pub struct FollowStream {
     broken_since: Option<Instant>,
     backoff: Backoff,
     over: bool,
+    /// The agent knows that there is no reader any more.
+    parted: bool,
 }
 
 impl FollowStream {
@@ -80,6 +86,7 @@ impl FollowStream {
             broken_since: None,
             backoff: Backoff::broken_link(),
             over: false,
+            parted: false,
         })
     }
 
@@ -100,6 +107,7 @@ impl FollowStream {
                 Ok(None) => {}
                 Ok(Some(item)) => {
                     self.over = matches!(item, FollowItem::Closed(_));
+                    self.parted = self.over;
                     return Ok(Some(item));
                 }
                 Err(e) if e.is_link_trouble() || self.conn.is_none() && e.is_silence() => {
@@ -118,9 +126,27 @@ impl FollowStream {
 
     /// Leaves on purpose: a hold is lifted now and not after the agent's grace.
     pub fn leave(mut self) {
-        if let Some(conn) = self.conn.take() {
-            tokio::spawn(conn.say(StreamEnd::Done));
-        }
+        self.part(StreamEnd::Done, true);
+    }
+
+    /// Says that there is no reader any more: on its stream, where that is heard at
+    /// once or never, and for a lossless one, for whom a process waits, on the
+    /// control link too, until it is answered. A stream that was cut while the agent
+    /// waited to write is not always told to it (vhost-device-vsock).
+    fn part(&mut self, word: StreamEnd, for_good: bool) {
+        self.parted = true;
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (guest, conn) = (self.guest.clone(), self.conn.take());
+        let (command, reader) = (self.request.command_id.clone(), self.request.reader);
+        let lossless = self.request.lossless;
+        runtime.spawn(async move {
+            if let Some(conn) = conn {
+                conn.say(word).await;
+            }
+            if lossless {
+                leave(&guest, &command, reader, for_good).await;
+            }
+        });
     }
 
     /// Takes one frame, or opens a connection to take it from.
@@ -186,14 +212,27 @@ impl FollowStream {
 impl Drop for FollowStream {
     fn drop(&mut self) {
         self.guest.inner.watchers.fetch_sub(1, Ordering::Relaxed);
-        if self.over {
+        if self.parted {
             return;
         }
         // Whoever read here vanished: its hold has the agent's grace from now.
-        if let (Some(conn), Ok(runtime)) = (self.conn.take(), Handle::try_current()) {
-            let gone = postern_proto::Error::new(Code::Unavailable, "the reader went away");
-            runtime.spawn(conn.say(StreamEnd::Error(gone)));
+        let gone = postern_proto::Error::new(Code::Unavailable, "the reader went away");
+        self.part(StreamEnd::Error(gone), false);
+    }
+}
+
+/// Until the agent has answered, whatever it did: one that knows neither request nor
+/// command has no hold either.
+async fn leave(guest: &Guest, command_id: &str, reader: u64, for_good: bool) {
+    let until = Instant::now() + LEAVE_DEADLINE;
+    let mut backoff = Backoff::broken_link();
+    while let Err(error) = guest.leave_output(command_id, reader, for_good).await {
+        let again = error.is_link_trouble() || error.is_silence();
+        if !again || Instant::now() >= until {
+            tracing::debug!(%error, "the agent was not told that a reader left");
+            return;
         }
+        tokio::time::sleep(backoff.step()).await;
     }
 }
 

@@ -202,6 +202,17 @@ impl Guest {
         self.done(&request, quick("acknowledging output", Retry::SameInstance)).await
     }
 
+    /// A lossless reader is gone; `for_good`, or for the agent's grace.
+    pub(super) async fn leave_output(
+        &self,
+        command_id: &str,
+        reader: u64,
+        for_good: bool,
+    ) -> Result<(), GuestError> {
+        let request = Request::LeaveOutput { command_id: command_id.to_owned(), reader, for_good };
+        self.done(&request, quick("leaving output", Retry::SameInstance)).await
+    }
+
     /// A range of a log.
     pub async fn read_output(
         &self,

@@ -135,6 +135,7 @@ pub(crate) fn requests() -> Vec<Request> {
         }),
         Request::Signal { command_id: id(), signal: 15, scope: SignalScope::Tree },
         Request::AckOutput { command_id: id(), offset: 1 },
+        Request::LeaveOutput { command_id: id(), reader: 7, for_good: true },
         Request::ReadOutput {
             command_id: id(),
             from: 1,
