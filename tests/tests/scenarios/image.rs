@@ -139,15 +139,20 @@ pub(crate) fn hostile_images_make_no_session_and_leave_none(rig: &Rig) {
     assert_eq!(rig.shared().exec(&json!({"command": "echo lives"})).ok()["stdout"], "lives\n");
 }
 
-/// What a layer of random bytes keeps a guest busy with for a while.
-const BUSY: usize = 24 << 20;
+/// A layer of one file that is written over and over, and another: small on its way,
+/// and long to unpack.
+fn slow_layer(bytes: &[u8], times: usize) -> Blob {
+    let again = |tar: Tar, _| tar.file("big", bytes);
+    let tar = (0..times).fold(Tar::default(), again).file("last", b"there").end();
+    Blob::pack(2, &tar)
+}
 
 pub(crate) fn a_sandbox_killed_while_it_unpacks_leaves_nothing_and_the_next_one_works(rig: &Rig) {
     let rig = Rig::alone(rig.kind(), "killed-unpacking");
-    let bytes = Random::new("killed while it unpacks").bytes(BUSY);
-    let tar = Tar::default().file("big", &bytes).file("last", b"there").end();
+    // Within a window of deflate it repeats itself.
+    let bytes = Random::new("killed while it unpacks").bytes(16 << 10).repeat(1 << 10);
     let dir = tempfile::tempdir().unwrap();
-    write_image(dir.path(), &json!({}), &[Blob::pack(1, &tar)]);
+    write_image(dir.path(), &json!({}), &[slow_layer(&bytes, rig.size(32, 4))]);
     let settings = json!({
         "image": format!("oci:{}", dir.path().display()),
         "driver": rig.size("process", "qemu"), "memory_mb": 512,
