@@ -155,8 +155,7 @@ impl Reader {
             .map_err(|e| Error::Answer { doing: DOING.to_owned(), what: e.to_string() })?;
         Ok(match said {
             Said::Ready(ready) => {
-                self.screen.tty = ready.tty;
-                self.screen.at.get_or_insert(ready.offset);
+                self.screen.begins(ready);
                 Some(Step::News(News::Ready(ready)))
             }
             Said::Gap { from, to } => {

@@ -103,7 +103,8 @@ impl Attach {
             asked: 0,
             give_up: None,
         };
-        let screen = Box::new(Screen::new(attending.what.from, Arc::clone(&modes)));
+        let screen =
+            Box::new(Screen::new(attending.what.from, attending.what.stdin, Arc::clone(&modes)));
         let ended = attending.run(screen).await;
         drop(attending.raw.take());
         leave_in_order(&modes);

@@ -30,6 +30,9 @@ pub(super) enum Said {
 pub(super) struct Ready {
     pub(super) tty: bool,
     pub(super) offset: u64,
+    /// How much there was when we came.
+    #[serde(default)]
+    pub(super) output_bytes: u64,
     #[serde(default)]
     pub(super) stdin_offset: u64,
 }
@@ -63,11 +66,12 @@ mod tests {
     #[test]
     fn frames_of_the_contract() {
         let Said::Ready(ready) = said(
-            r#"{"type":"ready","command_id":"cmd_1","pid":4,"tty":true,"offset":9,"stdin_offset":2}"#,
+            r#"{"type":"ready","command_id":"cmd_1","pid":4,"tty":true,"offset":9,"output_bytes":30,"stdin_offset":2}"#,
         ) else {
             panic!("not ready")
         };
         assert_eq!((ready.tty, ready.offset, ready.stdin_offset), (true, 9, 2));
+        assert_eq!(ready.output_bytes, 30);
         let Said::Exit(exit) = said(
             r#"{"type":"exit","exit_code":137,"signal":9,"signal_name":"KILL","timed_out":true,"usage":{}}"#,
         ) else {

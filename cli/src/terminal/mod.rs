@@ -3,6 +3,7 @@
 
 pub(crate) mod keys;
 pub(crate) mod modes;
+pub(crate) mod questions;
 
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, Once, PoisonError};

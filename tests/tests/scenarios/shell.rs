@@ -177,6 +177,30 @@ pub(crate) fn a_detached_shell_goes_on_and_is_come_back_to(rig: &Rig) {
     terminal.must_be_sane();
 }
 
+pub(crate) fn what_is_shown_again_asks_the_terminal_nothing(rig: &Rig) {
+    let test = "what_is_shown_again_asks_the_terminal_nothing";
+    if !tmux::is_there(test) {
+        return;
+    }
+    let session = rig.fresh(json!({}));
+    // Where the cursor is, and what kind of terminal: answers would be typed first.
+    let line = "printf 'asked\\033[6n\\033[c\\n'; read -r line; echo \"got-$line\" | cat -v; \
+                stty raw -echo; printf '\\033[6n'; dd bs=1 count=2 2>/dev/null | od -An -tx1; \
+                stty sane; read -r end";
+    let size = json!({"rows": 30, "cols": 100});
+    let command = session.start(json!({"command": line, "tty": size, "stdin_open": true}));
+    wait::until("it has asked", wait::seconds(60), || {
+        (command.info()["output_bytes"].as_u64() >= Some(14)).then_some(())
+    });
+    let terminal = terminal(rig, test);
+    terminal.enters(&format!("postern attach {}", command.id));
+    terminal.line("asked");
+    terminal.enters("word");
+    assert_eq!(terminal.line("got-"), "word");
+    // What it asks while we are there is answered.
+    terminal.shows("1b 5b");
+}
+
 pub(crate) fn the_keys_that_detach_are_ones_choice(rig: &Rig) {
     let test = "the_keys_that_detach_are_ones_choice";
     if !tmux::is_there(test) {

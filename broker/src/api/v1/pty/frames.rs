@@ -53,6 +53,7 @@ pub(super) fn ready(command: &CommandInfo, offset: u64, stdin_offset: u64) -> Me
         "rows": command.tty.map(|size| size.rows),
         "cols": command.tty.map(|size| size.cols),
         "offset": offset,
+        "output_bytes": command.output_end,
         "stdin_offset": stdin_offset,
     }))
 }
