@@ -23,6 +23,7 @@ pub mod command;
 #[cfg(test)]
 mod complaints;
 pub mod cutter;
+pub mod deaf;
 pub mod events;
 pub mod fake;
 pub mod fault;

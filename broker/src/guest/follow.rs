@@ -139,14 +139,12 @@ impl FollowStream {
         let (guest, conn) = (self.guest.clone(), self.conn.take());
         let (command, reader) = (self.request.command_id.clone(), self.request.reader);
         let lossless = self.request.lossless;
-        runtime.spawn(async move {
-            if let Some(conn) = conn {
-                conn.say(word).await;
-            }
-            if lossless {
-                leave(&guest, &command, reader, for_good).await;
-            }
-        });
+        if let Some(conn) = conn {
+            runtime.spawn(conn.say(word));
+        }
+        if lossless {
+            runtime.spawn(async move { leave(&guest, &command, reader, for_good).await });
+        }
     }
 
     /// Takes one frame, or opens a connection to take it from.

@@ -3,9 +3,10 @@
 use std::io::Read;
 
 use postern_proto::{Follow, StreamOpen, StreamReply};
+use postern_tests::deaf::Deaf;
 use postern_tests::proc::Watch;
 use postern_tests::random::Random;
-use postern_tests::raw::{Item, Raw};
+use postern_tests::raw::{Address, Item, Raw};
 use postern_tests::{Kind, Rig, Session, wait};
 use serde_json::json;
 
@@ -94,4 +95,27 @@ pub(crate) fn a_reader_that_stalls_costs_bounded_memory_and_no_byte(_: &Rig) {
         println!("{who} grew by {} KiB", growth >> 10);
         assert!(growth <= MEMORY, "the {who} grew by {} MiB", growth >> 20);
     }
+}
+
+/// The hang that the fault rig had in the VM: the process waited for ever for a
+/// lossless reader whose stream the agent did not know to be cut.
+pub(crate) fn a_reader_whose_leaving_its_stream_does_not_tell_is_not_waited_for(_: &Rig) {
+    let sandbox = Rig::process().fresh(json!({}));
+    let Address::Unix(agent) = sandbox.agent() else { panic!("no socket") };
+    let link = Deaf::start(&agent.with_extension("deaf"), &agent);
+    let front = Rig::alone(Kind::Process, "left");
+    let session = front.make(json!({"attach": {"unix": link.socket()}})).unwrap();
+    let size = 64 << 20;
+    let line = format!("head -c {size} /dev/zero");
+    let command = session.start(json!({"command": line, "lossless": true}));
+    let known = link.connections();
+    let reader = session.pty(&format!("?command_id={}&viewer=true", command.id));
+    command.when("the reader has begun", wait::seconds(60), |info| {
+        info["output_bytes"].as_u64() > Some(1 << 20)
+    });
+    assert!(link.connections() > known, "the reader has no stream of its own");
+    link.forget_all_after(known);
+    reader.close();
+    let exit = command.exited();
+    assert_eq!((&exit["exit_code"], &exit["output_bytes"]), (&json!(0), &json!(size)), "{exit}");
 }
