@@ -1,6 +1,11 @@
 //! Who makes a log wait.
 
+use std::collections::VecDeque;
 use std::time::Instant;
+
+/// So many readers that left are remembered: an opening that was on its way when its
+/// reader left is late by one look of the scheduler, not by many readers.
+const REMEMBERED: usize = 64;
 
 /// Names one lossless reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +18,8 @@ pub(super) struct Holds {
     list: Vec<Hold>,
     /// Until then a reader may come whose hold was taken for another's.
     doubtful_until: Option<Instant>,
+    /// The numbers of readers that left, the newest first: none of them comes again.
+    gone: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -42,6 +49,10 @@ impl Holds {
     /// the furthest.
     pub(super) fn attach(&mut self, reader: u64, position: u64) -> HoldId {
         let id = self.new_id();
+        if self.gone.contains(&reader) {
+            // Its opening was overtaken by the word that it left: nobody waits for it.
+            return id;
+        }
         if let Some(own) = self.list.iter_mut().find(|h| reader > 0 && h.reader == reader) {
             // By another name: what becomes of its connection of before is no news.
             (own.id, own.position, own.until) = (id, position, None);
@@ -89,8 +100,16 @@ impl Holds {
     /// The reader of that number is gone. What its stream does from here on is no
     /// news; one that was missed already keeps the grace that it has.
     pub(super) fn left(&mut self, reader: u64, until: Option<Instant>) {
+        if reader == 0 {
+            return;
+        }
+        // The word is repeated until it is answered.
+        if !self.gone.contains(&reader) {
+            self.gone.truncate(REMEMBERED - 1);
+            self.gone.push_front(reader);
+        }
         let id = self.new_id();
-        let own = self.list.iter_mut().find(|h| reader > 0 && h.reader == reader);
+        let own = self.list.iter_mut().find(|h| h.reader == reader);
         let Some(own) = own.filter(|h| h.until.is_none() || until.is_none()) else { return };
         own.id = id;
         match until {
@@ -210,6 +229,29 @@ mod tests {
         assert_eq!(holds.slowest(), None);
         holds.left(3, None);
         holds.left(0, None);
+    }
+
+    #[test]
+    fn an_opening_that_comes_after_the_word_that_its_reader_left_holds_nothing() {
+        let mut holds = Holds::default();
+        holds.left(7, None);
+        let late = holds.attach(7, 0);
+        assert_eq!(holds.slowest(), None);
+        // On its stream it may still go on, and break at last.
+        holds.advance(late, 100);
+        holds.broke_off(late, soon());
+        assert_eq!((holds.slowest(), holds.next_expiry()), (None, None));
+        // One that had a hold, and was on its way back to it.
+        let grace = soon();
+        holds.attach(8, 50);
+        holds.left(8, Some(grace));
+        holds.attach(8, 60);
+        assert_eq!((holds.slowest(), holds.next_expiry()), (Some(50), Some(grace)));
+        // Whoever comes in its place takes the hold over.
+        holds.attach(9, 50);
+        assert_eq!((holds.slowest(), holds.next_expiry()), (Some(50), None));
+        (100..10_000).for_each(|reader| holds.left(reader, None));
+        assert_eq!(holds.gone.len(), REMEMBERED);
     }
 
     #[test]

@@ -15,18 +15,14 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::client::{Guest, LinkState};
 use super::error::{Fault, GuestError};
+use super::reader::Reader;
 use super::stream::StreamConn;
 
 const DOING: &str = "following output";
 
-/// How long a broken stream is tried again without a byte of progress. As long
-/// as the agent's grace for a lossless reader: after it a resume is no longer
-/// without loss anyway.
+/// How long a broken stream is tried to be opened again. As long as the agent's
+/// grace for a lossless reader: after it a resume is no longer without loss anyway.
 pub(super) const RESUME_DEADLINE: Duration = Duration::from_secs(30);
-
-/// How long a reader's leaving is told again to an agent that does not answer. Each
-/// try waits for the link by itself.
-const LEAVE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// What a follower meets, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,20 +57,23 @@ pub struct FollowStream {
     broken_since: Option<Instant>,
     backoff: Backoff,
     over: bool,
-    /// The agent knows that there is no reader any more.
-    parted: bool,
+    reader: Reader,
 }
 
 impl FollowStream {
     /// Opens the cursor; a command that does not exist is an error now.
     pub async fn open(guest: Guest, mut request: Follow) -> Result<Self, GuestError> {
         // Over all its connections it is one reader, and the log waits for it once.
-        request.reader = rand::random_range(1..=u64::MAX);
+        let mut reader = Reader::of(&guest, &mut request);
         let mut links = guest.inner.state.subscribe();
         links.mark_unchanged();
         let to_the_end = !request.until_exit && !request.no_wait;
         let mut check = OutputCheck::new(request.from, request.only).going_to_the_end(to_the_end);
-        let (conn, opened) = open(&guest, &request, &mut check).await?;
+        let (conn, opened) = open(&guest, &request, &mut check).await.inspect_err(|error| {
+            if matches!(error, GuestError::Agent(_)) {
+                reader.is_known_to_be_gone();
+            }
+        })?;
         guest.inner.watchers.fetch_add(1, Ordering::Relaxed);
         Ok(Self {
             guest,
@@ -86,7 +85,7 @@ impl FollowStream {
             broken_since: None,
             backoff: Backoff::broken_link(),
             over: false,
-            parted: false,
+            reader,
         })
     }
 
@@ -107,7 +106,9 @@ impl FollowStream {
                 Ok(None) => {}
                 Ok(Some(item)) => {
                     self.over = matches!(item, FollowItem::Closed(_));
-                    self.parted = self.over;
+                    if self.over {
+                        self.reader.is_known_to_be_gone();
+                    }
                     return Ok(Some(item));
                 }
                 Err(e) if e.is_link_trouble() || self.conn.is_none() && e.is_silence() => {
@@ -126,24 +127,14 @@ impl FollowStream {
 
     /// Leaves on purpose: a hold is lifted now and not after the agent's grace.
     pub fn leave(mut self) {
-        self.part(StreamEnd::Done, true);
+        self.reader.leave();
+        self.say(StreamEnd::Done);
     }
 
-    /// Says that there is no reader any more: on its stream, where that is heard at
-    /// once or never, and for a lossless one, for whom a process waits, on the
-    /// control link too, until it is answered. A stream that was cut while the agent
-    /// waited to write is not always told to it (vhost-device-vsock).
-    fn part(&mut self, word: StreamEnd, for_good: bool) {
-        self.parted = true;
-        let Ok(runtime) = Handle::try_current() else { return };
-        let (guest, conn) = (self.guest.clone(), self.conn.take());
-        let (command, reader) = (self.request.command_id.clone(), self.request.reader);
-        let lossless = self.request.lossless;
-        if let Some(conn) = conn {
+    /// The last word on its stream, where it is heard at once or never.
+    fn say(&mut self, word: StreamEnd) {
+        if let (Some(conn), Ok(runtime)) = (self.conn.take(), Handle::try_current()) {
             runtime.spawn(conn.say(word));
-        }
-        if lossless {
-            runtime.spawn(async move { leave(&guest, &command, reader, for_good).await });
         }
     }
 
@@ -203,6 +194,9 @@ impl FollowStream {
         })?;
         self.conn = Some(conn);
         self.opened = opened;
+        // A process that writes nothing gives no other sign of progress. The backoff
+        // is kept: a stream that breaks at once each time must not spin.
+        self.broken_since = None;
         Ok(())
     }
 }
@@ -210,27 +204,10 @@ impl FollowStream {
 impl Drop for FollowStream {
     fn drop(&mut self) {
         self.guest.inner.watchers.fetch_sub(1, Ordering::Relaxed);
-        if self.parted {
-            return;
+        if !self.over {
+            let gone = postern_proto::Error::new(Code::Unavailable, "the reader went away");
+            self.say(StreamEnd::Error(gone));
         }
-        // Whoever read here vanished: its hold has the agent's grace from now.
-        let gone = postern_proto::Error::new(Code::Unavailable, "the reader went away");
-        self.part(StreamEnd::Error(gone), false);
-    }
-}
-
-/// Until the agent has answered, whatever it did: one that knows neither request nor
-/// command has no hold either.
-async fn leave(guest: &Guest, command_id: &str, reader: u64, for_good: bool) {
-    let until = Instant::now() + LEAVE_DEADLINE;
-    let mut backoff = Backoff::broken_link();
-    while let Err(error) = guest.leave_output(command_id, reader, for_good).await {
-        let again = error.is_link_trouble() || error.is_silence();
-        if !again || Instant::now() >= until {
-            tracing::debug!(%error, "the agent was not told that a reader left");
-            return;
-        }
-        tokio::time::sleep(backoff.step()).await;
     }
 }
 

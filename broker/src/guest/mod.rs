@@ -23,6 +23,7 @@ mod error;
 mod follow;
 mod hello;
 mod link;
+mod reader;
 mod requests;
 mod resume;
 mod stdin;
@@ -31,6 +32,8 @@ mod transfer;
 
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod follow_tests;
 #[cfg(test)]
 mod link_tests;
 #[cfg(test)]
