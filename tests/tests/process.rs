@@ -58,7 +58,8 @@ scenarios! { process, in process_only,
         a_disk_that_is_full_is_no_reason_to_have_no_session;
     stall:
         a_reader_that_stalls_costs_bounded_memory_and_no_byte,
-        a_reader_whose_leaving_its_stream_does_not_tell_is_not_waited_for;
+        a_reader_whose_leaving_its_stream_does_not_tell_is_not_waited_for,
+        a_reader_of_a_killed_broker_is_succeeded_though_its_stream_does_not_end;
     survival:
         commands_of_a_dead_serve_are_lost_and_never_exit_zero,
         a_retry_after_serve_died_starts_nothing,

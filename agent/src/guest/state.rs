@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_proto::{Code, Configure, Error, Event, FromAgent};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::image::ImageStore;
 use crate::command::{Commands, End, Ended, Namespaces, Session};
@@ -75,6 +75,8 @@ pub struct State {
     doorbell: Option<u32>,
     connections: Rc<Cell<usize>>,
     control: RefCell<Option<Rc<Occupied>>>,
+    /// The highest epoch of a host that has had the control connection.
+    epoch: watch::Sender<u64>,
     refusing: Cell<bool>,
     over: Notify,
 }
@@ -126,6 +128,7 @@ impl State {
             doorbell: inherited.doorbell,
             connections: Rc::default(),
             control: RefCell::default(),
+            epoch: watch::Sender::new(0),
             refusing: Cell::new(false),
             over: Notify::new(),
         });
@@ -222,7 +225,17 @@ impl State {
         let seat = Occupied { epoch, fenced: Notify::new(), outbox: RefCell::default() };
         let seat = Rc::new(seat);
         control.replace(Rc::clone(&seat));
+        self.epoch.send_if_modified(|now| std::mem::replace(now, epoch) != epoch);
         Ok(Seat(seat))
+    }
+
+    /// Waits until a host with a higher epoch has come. Epoch 0 is that of a tool, which
+    /// no host succeeds.
+    pub(crate) async fn succeeded(&self, epoch: u64) {
+        let mut newest = self.epoch.subscribe();
+        let higher = newest.wait_for(|newest| epoch > 0 && *newest > epoch).await;
+        // The sender is in `self`.
+        debug_assert!(higher.is_ok());
     }
 
     pub(crate) fn set_outbox(&self, seat: &Seat, outbox: &Rc<Outbox>) {

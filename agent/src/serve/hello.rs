@@ -44,7 +44,14 @@ pub(super) async fn greet(fd: OwnedFd, state: &Rc<State>) -> Result<(), ConnErro
             let Some(frame) = open.await.map_err(silent)?? else {
                 return Ok(());
             };
-            handlers::open_stream(conn, StreamOpen::decode(frame)?, state).await
+            let open = StreamOpen::decode(frame)?;
+            // A process may wait for this reader, whose host was killed and whose stream
+            // is not known to be cut (vhost-device-vsock does not always tell).
+            let waited_for = matches!(open, StreamOpen::Follow(_));
+            tokio::select! {
+                served = handlers::open_stream(conn, open, state) => served,
+                () = state.succeeded(theirs.epoch), if waited_for => Ok(()),
+            }
         }
     }
 }

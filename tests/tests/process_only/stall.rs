@@ -7,7 +7,8 @@ use postern_tests::deaf::Deaf;
 use postern_tests::proc::Watch;
 use postern_tests::random::Random;
 use postern_tests::raw::{Address, Item, Raw};
-use postern_tests::{Kind, Rig, Session, wait};
+use postern_tests::socket::Socket;
+use postern_tests::{Command, Kind, Rig, Session, wait};
 use serde_json::json;
 
 const BLOCK: usize = 64 << 20;
@@ -97,16 +98,9 @@ pub(crate) fn a_reader_that_stalls_costs_bounded_memory_and_no_byte(_: &Rig) {
     }
 }
 
-/// The hang that the fault rig had in the VM: the process waited for ever for a
-/// lossless reader whose stream the agent did not know to be cut.
-pub(crate) fn a_reader_whose_leaving_its_stream_does_not_tell_is_not_waited_for(_: &Rig) {
-    let sandbox = Rig::process().fresh(json!({}));
-    let Address::Unix(agent) = sandbox.agent() else { panic!("no socket") };
-    let link = Deaf::start(&agent.with_extension("deaf"), &agent);
-    let front = Rig::alone(Kind::Process, "left");
-    let session = front.make(json!({"attach": {"unix": link.socket()}})).unwrap();
-    let size = 64 << 20;
-    let line = format!("head -c {size} /dev/zero");
+/// A lossless command with a reader that has begun, over a link that forgets it.
+fn stuck_reader<'a>(session: &'a Session, link: &Deaf) -> (Command<'a>, Socket) {
+    let line = format!("head -c {STUCK_SIZE} /dev/zero");
     let command = session.start(json!({"command": line, "lossless": true}));
     let known = link.connections();
     let reader = session.pty(&format!("?command_id={}&viewer=true", command.id));
@@ -115,7 +109,43 @@ pub(crate) fn a_reader_whose_leaving_its_stream_does_not_tell_is_not_waited_for(
     });
     assert!(link.connections() > known, "the reader has no stream of its own");
     link.forget_all_after(known);
+    (command, reader)
+}
+
+/// More than a log keeps for a reader.
+const STUCK_SIZE: u64 = 64 << 20;
+
+/// A broker of the scenario's own that reaches another's sandbox over a link that can
+/// forget.
+fn over_a_deaf_link(sandbox: &Session, name: &str) -> (Rig, Session, Deaf) {
+    let Address::Unix(agent) = sandbox.agent() else { panic!("no socket") };
+    let link = Deaf::start(&agent.with_extension("deaf"), &agent);
+    let front = Rig::alone(Kind::Process, name);
+    let session = front.make(json!({"attach": {"unix": link.socket()}})).unwrap();
+    (front, session, link)
+}
+
+/// The hang that the fault rig had in the VM: the process waited for ever for a
+/// lossless reader whose stream the agent did not know to be cut.
+pub(crate) fn a_reader_whose_leaving_its_stream_does_not_tell_is_not_waited_for(_: &Rig) {
+    let sandbox = Rig::process().fresh(json!({}));
+    let (_front, session, link) = over_a_deaf_link(&sandbox, "left");
+    let (command, reader) = stuck_reader(&session, &link);
     reader.close();
     let exit = command.exited();
-    assert_eq!((&exit["exit_code"], &exit["output_bytes"]), (&json!(0), &json!(size)), "{exit}");
+    assert_eq!((&exit["exit_code"], &exit["output_bytes"]), (&json!(0), &json!(STUCK_SIZE)));
+}
+
+/// Likewise, and the reader's broker was killed, so that nobody said anything.
+pub(crate) fn a_reader_of_a_killed_broker_is_succeeded_though_its_stream_does_not_end(_: &Rig) {
+    let sandbox = Rig::process().fresh(json!({}));
+    let (front, session, link) = over_a_deaf_link(&sandbox, "succeeded");
+    let (command, _reader) = stuck_reader(&session, &link);
+    front.broker().kill();
+    front.broker().start_again();
+    let first = command.info()["output_first"].as_u64().unwrap();
+    let mut output =
+        command.output(&format!("?follow=true&until=closed&lossless=true&from={first}"));
+    let read = std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+    assert_eq!((first + read, &command.exited()["exit_code"]), (STUCK_SIZE, &json!(0)));
 }
