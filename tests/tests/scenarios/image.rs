@@ -139,20 +139,23 @@ pub(crate) fn hostile_images_make_no_session_and_leave_none(rig: &Rig) {
     assert_eq!(rig.shared().exec(&json!({"command": "echo lives"})).ok()["stdout"], "lives\n");
 }
 
-/// A layer of one file that is written over and over, and another: small on its way,
-/// and long to unpack.
-fn slow_layer(bytes: &[u8], times: usize) -> Blob {
+/// A layer that is long to unpack: one file that takes some time to come, so that there
+/// is progress to tell of, then one that is written over and over, and another.
+fn slow_layer(noise: &[u8], bytes: &[u8], times: usize) -> Blob {
     let again = |tar: Tar, _| tar.file("big", bytes);
-    let tar = (0..times).fold(Tar::default(), again).file("last", b"there").end();
+    let noise = Tar::default().file("noise", noise);
+    let tar = (0..times).fold(noise, again).file("last", b"there").end();
     Blob::pack(2, &tar)
 }
 
 pub(crate) fn a_sandbox_killed_while_it_unpacks_leaves_nothing_and_the_next_one_works(rig: &Rig) {
     let rig = Rig::alone(rig.kind(), "killed-unpacking");
     // Within a window of deflate it repeats itself.
-    let bytes = Random::new("killed while it unpacks").bytes(16 << 10).repeat(1 << 10);
+    let mut random = Random::new("killed while it unpacks");
+    let (noise, bytes) = (random.bytes(16 << 20), random.bytes(16 << 10).repeat(1 << 10));
     let dir = tempfile::tempdir().unwrap();
-    write_image(dir.path(), &json!({}), &[slow_layer(&bytes, rig.size(32, 4))]);
+    let layer = slow_layer(&noise, &bytes, rig.size(32, 8));
+    write_image(dir.path(), &json!({}), &[layer]);
     let settings = json!({
         "image": format!("oci:{}", dir.path().display()),
         "driver": rig.size("process", "qemu"), "memory_mb": 512,
