@@ -27,6 +27,7 @@ scenarios! { vm, in vm_only,
     machine:
         a_root_inside_gets_no_word_from_the_agent,
         a_command_that_eats_the_memory_is_told_of_and_the_agent_lives,
+        a_machine_that_never_comes_up_is_replaced_once,
         a_killed_machine_fails_its_session_alone;
     replug:
         a_stream_goes_on_when_the_vsock_device_is_plugged_anew,

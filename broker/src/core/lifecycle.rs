@@ -13,8 +13,8 @@ use super::{
     BootFigures, CreateSession, Error, Limits, Progress, ProgressSender, Result, Session,
     SessionStatus, saved,
 };
-use crate::driver::{Driver, IMAGE_SERIAL, Records, Sandbox, SandboxRoot, SandboxSpec};
-use crate::guest::{ConnectOptions, Guest};
+use crate::driver::{self, Driver, IMAGE_SERIAL, Records, Sandbox, SandboxRoot, SandboxSpec};
+use crate::guest::{ConnectOptions, Guest, GuestError};
 use crate::image::{self, ImageDisk, Layout};
 use crate::store::{Store, StoreError};
 
@@ -67,25 +67,32 @@ pub(super) fn note(noted: Result<(), StoreError>) {
     }
 }
 
+/// A sandbox that may or may not come up.
+struct Started {
+    sandbox: Arc<dyn Sandbox>,
+    disk: Option<ImageDisk>,
+    /// What it took to lay the image out.
+    at_hand: Duration,
+}
+
 impl Making<'_> {
     /// From nothing to a session that takes commands.
     pub(super) async fn make(mut self) -> Result<()> {
         let begun = Instant::now();
         self.share_root().await?;
         self.tell(Progress::Booting);
-        make_dir(&self.spec.dir)?;
-        let disk = self.image_disk().await?;
-        self.spec.image_disk = disk.as_ref().map(|disk| disk.path.clone());
-        let at_hand = begun.elapsed();
-        let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
-        self.session.set_sandbox(sandbox.clone());
-        // Noted before it is waited for: a broker that is killed from here on
-        // leaves nothing behind that the next one cannot find.
-        let record = saved::json(&*sandbox.records().borrow());
-        self.home.store.set_sandbox(self.session.id(), record).await?;
+        let mut started = self.start(begun).await?;
+        let mut guest = self.meet(&*started.sandbox).await;
+        let silent = guest.as_ref().is_err_and(|e| e.is_link_trouble() || e.is_silence());
+        if silent && started.sandbox.is_ours() {
+            self.clear_away(started).await?;
+            started = self.start(begun).await?;
+            guest = self.meet(&*started.sandbox).await;
+        }
+        let Started { sandbox, disk, at_hand } = started;
         let figures = tokio::select! {
-            figures = self.fill(&*sandbox, disk.as_ref(), begun) => figures,
-            why = sandbox.ended() => Err(Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))),
+            figures = self.fill(guest, &*sandbox, disk.as_ref(), begun) => figures,
+            why = sandbox.ended() => Err(ended_early(&why)),
         };
         let figures = match figures {
             Ok(figures) => figures,
@@ -106,19 +113,60 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// From a started sandbox to a root with commands in it.
-    async fn fill(
-        &self,
-        sandbox: &dyn Sandbox,
-        disk: Option<&ImageDisk>,
-        begun: Instant,
-    ) -> Result<BootFigures> {
+    async fn start(&mut self, begun: Instant) -> Result<Started> {
+        make_dir(&self.spec.dir)?;
+        let disk = self.image_disk().await?;
+        self.spec.image_disk = disk.as_ref().map(|disk| disk.path.clone());
+        let at_hand = begun.elapsed();
+        let sandbox: Arc<dyn Sandbox> = self.driver.create(&self.spec).await?.into();
+        self.session.set_sandbox(sandbox.clone());
+        // Noted before it is waited for: a broker that is killed from here on
+        // leaves nothing behind that the next one cannot find.
+        let record = saved::json(&*sandbox.records().borrow());
+        self.home.store.set_sandbox(self.session.id(), record).await?;
+        Ok(Started { sandbox, disk, at_hand })
+    }
+
+    /// The agent's first answer.
+    async fn meet(&self, sandbox: &dyn Sandbox) -> Result<Guest, GuestError> {
         let options = ConnectOptions {
             deadline: self.limits.boot_deadline,
             hint: sandbox.doorbell(),
             epoch: Some(self.home.store.epoch()),
         };
-        let guest = Guest::connect(sandbox.dial(), options).await?;
+        tokio::select! {
+            guest = Guest::connect(sandbox.dial(), options) => guest,
+            why = sandbox.ended() => Err(GuestError::Ended(why)),
+        }
+    }
+
+    /// Under TCG one boot in some hundreds stands still before the kernel has said a
+    /// word. One that was silent for all its time is made room of for another.
+    async fn clear_away(&self, started: Started) -> Result<()> {
+        let session = self.session.id();
+        tracing::warn!(session, "a sandbox gave no sign of life, and another is made");
+        started.sandbox.kill(KILL_DEADLINE).await;
+        drop(started);
+        let dir = self.spec.dir.clone();
+        let removing = tokio::task::spawn_blocking(move || driver::remove_dir(&dir)).await;
+        removing.map_err(std::io::Error::other).flatten().map_err(|e| {
+            let message = "a sandbox that gave no sign of life could not be cleared away";
+            Error::new(Code::Internal, message).with_source(e)
+        })
+    }
+
+    /// From a started sandbox to a root with commands in it.
+    async fn fill(
+        &self,
+        guest: Result<Guest, GuestError>,
+        sandbox: &dyn Sandbox,
+        disk: Option<&ImageDisk>,
+        begun: Instant,
+    ) -> Result<BootFigures> {
+        let guest = match guest {
+            Err(GuestError::Ended(why)) => return Err(ended_early(&why)),
+            guest => guest?,
+        };
         self.session.set_guest(guest.clone());
         let answered = begun.elapsed();
         let hostname = if sandbox.is_ours() { self.spec.hostname.clone() } else { String::new() };
@@ -221,6 +269,10 @@ impl Making<'_> {
             sender.send_replace(progress);
         }
     }
+}
+
+fn ended_early(why: &str) -> Error {
+    Error::new(Code::Unavailable, format!("the sandbox ended while it was made: {why}"))
 }
 
 /// What was spent on the image before the start counts as the image's.

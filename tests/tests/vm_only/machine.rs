@@ -1,5 +1,9 @@
 //! vsock from inside, memory, a machine that dies.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
 use postern_tests::events::Events;
 use postern_tests::{Rig, proc, wait};
 use serde_json::json;
@@ -48,6 +52,30 @@ pub(crate) fn a_command_that_eats_the_memory_is_told_of_and_the_agent_lives(rig:
     let line = "x=0123456789abcdef; while :; do x=$x$x; done";
     let done = session.exec(&json!({"command": line, "timeout_ms": 120_000})).ok();
     assert_eq!((&done["oom_killed"], &done["signal"]), (&json!(true), &json!(9)), "{done}");
+    assert_eq!(session.say("echo alive"), "alive");
+}
+
+/// Has the machine of that directory stand still, before its kernel runs.
+fn stop(dir: &Path) -> Option<()> {
+    let mut qmp = UnixStream::connect(dir.join("qmp.sock")).ok()?;
+    qmp.write_all(b"{\"execute\": \"qmp_capabilities\"}\n{\"execute\": \"stop\"}\n").ok()?;
+    let done = BufReader::new(qmp).lines().filter(|line| line.as_ref().unwrap().contains("return"));
+    (done.take(2).count() == 2).then_some(())
+}
+
+pub(crate) fn a_machine_that_never_comes_up_is_replaced_once(rig: &Rig) {
+    let rig = Rig::alone(rig.kind(), "second-boot");
+    let qemus = || proc::descendants(rig.broker().pid()).into_iter().map(|p| p.pid);
+    let session = std::thread::scope(|scope| {
+        let made = scope.spawn(|| rig.make(json!({"image": "busybox", "disk_mb": 64})));
+        let first: Vec<u32> = wait::until("a machine is stopped", wait::seconds(30), || {
+            let mut dirs = std::fs::read_dir(rig.broker().data().join("sessions")).ok()?;
+            stop(&dirs.next()?.unwrap().path()).map(|()| qemus().collect())
+        });
+        let session = made.join().unwrap().unwrap();
+        assert!(qemus().all(|pid| !first.contains(&pid)), "the first one is still there");
+        session
+    });
     assert_eq!(session.say("echo alive"), "alive");
 }
 
