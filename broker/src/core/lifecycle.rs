@@ -83,11 +83,13 @@ impl Making<'_> {
         self.tell(Progress::Booting);
         let mut started = self.start(begun).await?;
         let mut guest = self.meet(&*started.sandbox).await;
-        let silent = guest.as_ref().is_err_and(|e| e.is_link_trouble() || e.is_silence());
-        if silent && started.sandbox.is_ours() {
-            self.clear_away(started).await?;
-            started = self.start(begun).await?;
-            guest = self.meet(&*started.sandbox).await;
+        match guest {
+            Err(e) if (e.is_link_trouble() || e.is_silence()) && started.sandbox.is_ours() => {
+                self.clear_away(started, e).await?;
+                started = self.start(begun).await?;
+                guest = self.meet(&*started.sandbox).await;
+            }
+            _ => {}
         }
         let Started { sandbox, disk, at_hand } = started;
         let figures = tokio::select! {
@@ -103,10 +105,7 @@ impl Making<'_> {
         let ready = saved::ready_text(&figures, self.session.info().entrypoint_command_id);
         self.home.store.set_ready(self.session.id(), ready).await?;
         if !self.session.advance(&[SessionStatus::Starting], SessionStatus::Running) {
-            return Err(Error::new(
-                Code::FailedPrecondition,
-                "the session was ended while it was made",
-            ));
+            return Err(unwanted());
         }
         self.tell(Progress::Ready);
         tokio::spawn(watch_over(self.session.clone(), sandbox, self.home.clone()));
@@ -142,9 +141,12 @@ impl Making<'_> {
 
     /// Under TCG one boot in some hundreds stands still before the kernel has said a
     /// word. One that was silent for all its time is made room of for another.
-    async fn clear_away(&self, started: Started) -> Result<()> {
+    async fn clear_away(&self, started: Started, why: GuestError) -> Result<()> {
         let session = self.session.id();
-        tracing::warn!(session, "a sandbox gave no sign of life, and another is made");
+        // Its console goes with it.
+        let error = self.with_console(why.into(), &*started.sandbox).await;
+        let error = error.private();
+        tracing::warn!(session, error, "a sandbox gave no sign of life, and another is made");
         started.sandbox.kill(KILL_DEADLINE).await;
         drop(started);
         let dir = self.spec.dir.clone();
@@ -152,7 +154,16 @@ impl Making<'_> {
         removing.map_err(std::io::Error::other).flatten().map_err(|e| {
             let message = "a sandbox that gave no sign of life could not be cleared away";
             Error::new(Code::Internal, message).with_source(e)
-        })
+        })?;
+        self.is_still_wanted()
+    }
+
+    /// Whoever ended the session meanwhile had no sandbox to end.
+    fn is_still_wanted(&self) -> Result<()> {
+        if self.session.status() == SessionStatus::Starting {
+            return Ok(());
+        }
+        Err(unwanted())
     }
 
     /// From a started sandbox to a root with commands in it.
@@ -218,10 +229,7 @@ impl Making<'_> {
             }
             Err(error) => return Err(error),
         }
-        if self.session.status() == SessionStatus::Starting {
-            return Ok(());
-        }
-        Err(Error::new(Code::FailedPrecondition, "the session was ended while it was made"))
+        self.is_still_wanted()
     }
 
     /// The image becomes the root, within its deadline.
@@ -269,6 +277,10 @@ impl Making<'_> {
             sender.send_replace(progress);
         }
     }
+}
+
+fn unwanted() -> Error {
+    Error::new(Code::FailedPrecondition, "the session was ended while it was made")
 }
 
 fn ended_early(why: &str) -> Error {

@@ -241,7 +241,8 @@ pub struct Limits {
     /// For sessions that do not ask for one.
     pub default_ttl: Option<Duration>,
     /// From the start of a sandbox to the agent's first answer. TCG without a
-    /// second core takes 2 to 6 s; a host under load several times that.
+    /// second core takes 2 to 6 s; a host under load several times that. A sandbox
+    /// of ours that lets it pass is made once more, and has it again.
     pub boot_deadline: Duration,
     /// For an image to come from its registry. What has arrived by then is kept
     /// for the next try.

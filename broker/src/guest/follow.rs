@@ -70,7 +70,8 @@ impl FollowStream {
         let to_the_end = !request.until_exit && !request.no_wait;
         let mut check = OutputCheck::new(request.from, request.only).going_to_the_end(to_the_end);
         let (conn, opened) = open(&guest, &request, &mut check).await.inspect_err(|error| {
-            if matches!(error, GuestError::Agent(_)) {
+            // Refused, or never asked.
+            if matches!(error, GuestError::Agent(_) | GuestError::Dial(_)) {
                 reader.is_known_to_be_gone();
             }
         })?;

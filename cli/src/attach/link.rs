@@ -104,7 +104,10 @@ async fn show(stream: SplitStream<Socket>, screen: Box<Screen>, tell: mpsc::Send
                     return;
                 }
             }
-            Ok(Some(Step::Exit(exit))) => break Over::Exit(exit),
+            Ok(Some(Step::Exit(exit))) => {
+                let finished = reader.screen.finish().await;
+                break finished.map_or_else(Over::Failed, |()| Over::Exit(exit));
+            }
             Err(error) if may_pass(&error) => break Over::Lost(error),
             Err(error) => break Over::Failed(error),
         }

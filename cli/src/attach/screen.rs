@@ -71,6 +71,12 @@ impl Screen {
         Ok(())
     }
 
+    /// After the last frame: what was held back for its end is not to be lost.
+    pub(super) async fn finish(&mut self) -> Result<(), Error> {
+        let rest = self.questions.rest();
+        write(&mut self.stdout, &rest).await.map_err(Error::io("writing output"))
+    }
+
     /// What is to be shown of this where not all of it is.
     fn without_questions(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         let left = self.unasked.unwrap_or(0).saturating_sub(self.at.unwrap_or(0));

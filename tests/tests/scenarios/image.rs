@@ -150,7 +150,7 @@ fn slow_layer(noise: &[u8], bytes: &[u8], times: usize) -> Blob {
 
 pub(crate) fn a_sandbox_killed_while_it_unpacks_leaves_nothing_and_the_next_one_works(rig: &Rig) {
     let rig = Rig::alone(rig.kind(), "killed-unpacking");
-    // Within a window of deflate it repeats itself.
+    // What repeats itself is small on its way.
     let mut random = Random::new("killed while it unpacks");
     let (noise, bytes) = (random.bytes(16 << 20), random.bytes(16 << 10).repeat(1 << 10));
     let dir = tempfile::tempdir().unwrap();

@@ -201,6 +201,18 @@ pub(crate) fn what_is_shown_again_asks_the_terminal_nothing(rig: &Rig) {
     terminal.shows("1b 5b");
 }
 
+pub(crate) fn output_that_ends_in_half_a_sequence_is_shown_whole(rig: &Rig) {
+    let session = rig.shared();
+    let line = "printf 'whole\\033[6n\\033]0;half'";
+    let command = session.start(json!({"command": line, "tty": true}));
+    command.exited();
+    let url = rig.broker().http.authority();
+    let shown =
+        postern(&url, &["attach", "--no-stdin", &session.id, &command.id]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown.stdout), "whole\x1b]0;half", "{shown:?}");
+    assert_eq!(shown.status.code(), Some(0));
+}
+
 pub(crate) fn the_keys_that_detach_are_ones_choice(rig: &Rig) {
     let test = "the_keys_that_detach_are_ones_choice";
     if !tmux::is_there(test) {
