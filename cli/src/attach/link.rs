@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -33,7 +33,9 @@ pub(super) const DOING: &str = "following the command";
 /// News from the task that reads.
 #[derive(Debug)]
 pub(super) enum News {
-    Ready(Ready),
+    /// Nothing is shown before it is answered: whoever sees output may type, and
+    /// the terminal has to be the command's by then.
+    Ready(Ready, oneshot::Sender<()>),
     /// So much of stdin was taken.
     Stdin(u64),
     /// The last: why there is no more, and the screen for the next link.
@@ -99,8 +101,14 @@ async fn show(stream: SplitStream<Socket>, screen: Box<Screen>, tell: mpsc::Send
     let over = loop {
         match reader.one().await {
             Ok(None) => {}
-            Ok(Some(Step::News(news))) => {
-                if tell.send(news).await.is_err() {
+            Ok(Some(Step::Ready(ready))) => {
+                let (go_on, answer) = oneshot::channel();
+                if tell.send(News::Ready(ready, go_on)).await.is_err() || answer.await.is_err() {
+                    return;
+                }
+            }
+            Ok(Some(Step::Stdin(offset))) => {
+                if tell.send(News::Stdin(offset)).await.is_err() {
                     return;
                 }
             }
@@ -131,7 +139,8 @@ struct Reader {
 }
 
 enum Step {
-    News(News),
+    Ready(Ready),
+    Stdin(u64),
     Exit(Exit),
 }
 
@@ -159,14 +168,14 @@ impl Reader {
         Ok(match said {
             Said::Ready(ready) => {
                 self.screen.begins(ready);
-                Some(Step::News(News::Ready(ready)))
+                Some(Step::Ready(ready))
             }
             Said::Gap { from, to } => {
                 terminal::say(&format!("postern: output from {from} to {to} is gone"));
                 self.screen.at = Some(to);
                 None
             }
-            Said::Stdin { offset } => Some(Step::News(News::Stdin(offset))),
+            Said::Stdin { offset } => Some(Step::Stdin(offset)),
             Said::Exit(exit) => Some(Step::Exit(exit)),
             Said::Error(failure) => {
                 self.told = Some(failure);

@@ -201,9 +201,10 @@ impl Attending<'_> {
             let due = ready && (self.resize || self.typed.as_ref().is_some_and(Typed::is_due));
             tokio::select! {
                 news = link.news.recv() => match news {
-                    Some(News::Ready(told)) => {
+                    Some(News::Ready(told, go_on)) => {
                         ready = true;
                         self.ready(told)?;
+                        let _ = go_on.send(());
                     }
                     Some(News::Stdin(offset)) => {
                         if let Some(typed) = &mut self.typed {

@@ -169,6 +169,7 @@ macro_rules! both_rigs {
                 a_detached_shell_goes_on_and_is_come_back_to,
                 what_is_shown_again_asks_the_terminal_nothing,
                 output_that_ends_in_half_a_sequence_is_shown_whole,
+                output_is_shown_once_the_terminal_is_the_commands,
                 the_keys_that_detach_are_ones_choice,
                 a_signal_leaves_the_terminal_sane_and_hangs_up_the_shell,
                 a_terminal_is_not_made_up,

@@ -3,6 +3,8 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use nix::pty::openpty;
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use postern_tests::cutter::Cutter;
 use postern_tests::random::Random;
 use postern_tests::tmux::{self, PROMPT, Terminal};
@@ -196,7 +198,7 @@ pub(crate) fn what_is_shown_again_asks_the_terminal_nothing(rig: &Rig) {
     terminal.enters(&format!("postern attach {}", command.id));
     terminal.line("asked");
     terminal.enters("word");
-    assert_eq!(terminal.line("got-"), "word");
+    assert_eq!(terminal.line("got-"), "word", "{}", terminal.screen());
     // What it asks while we are there is answered.
     terminal.shows("1b 5b");
 }
@@ -211,6 +213,34 @@ pub(crate) fn output_that_ends_in_half_a_sequence_is_shown_whole(rig: &Rig) {
         postern(&url, &["attach", "--no-stdin", &session.id, &command.id]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&shown.stdout), "whole\x1b]0;half", "{shown:?}");
     assert_eq!(shown.status.code(), Some(0));
+}
+
+pub(crate) fn output_is_shown_once_the_terminal_is_the_commands(rig: &Rig) {
+    let session = rig.shared();
+    let url = rig.broker().http.authority();
+    for attempt in 0..rig.size(60, 10) {
+        let command = session
+            .start(json!({"command": "echo seen; read -r end", "tty": true, "stdin_open": true}));
+        let pty = openpty(None, None).unwrap();
+        let mut attached = postern(&url, &["attach", &session.id, &command.id])
+            .stdin(pty.slave.try_clone().unwrap())
+            .stdout(pty.slave)
+            .spawn()
+            .unwrap();
+        let mut terminal = std::fs::File::from(pty.master);
+        let mut seen = [0; 4];
+        terminal.read_exact(&mut seen).unwrap();
+        // A key typed at this moment is for the command.
+        let modes = tcgetattr(&terminal).unwrap().local_flags;
+        assert!(
+            !modes.intersects(LocalFlags::ICANON | LocalFlags::ECHO),
+            "attempt {attempt}: {modes:?}"
+        );
+        assert_eq!(&seen, b"seen");
+        terminal.write_all(b"\r").unwrap();
+        command.exited();
+        assert_eq!(attached.wait().unwrap().code(), Some(0));
+    }
 }
 
 pub(crate) fn the_keys_that_detach_are_ones_choice(rig: &Rig) {
