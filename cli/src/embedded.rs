@@ -93,7 +93,7 @@ fn socket_in(dir: &Path) -> PathBuf {
 
 /// The child's side.
 pub(crate) async fn child(args: args::Embedded) -> Result<u8, Error> {
-    crate::commands::serve::start_log();
+    crate::commands::serve::start_log()?;
     // A terminal that closes takes the caller, whose end is seen on the lifeline.
     let _hangups = signal(SignalKind::hangup()).map_err(Error::io("watching for SIGHUP"))?;
     let config =

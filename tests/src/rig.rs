@@ -18,6 +18,12 @@ pub enum Kind {
     Vm,
 }
 
+/// Whether streams of gigabytes are asked for, with `POSTERN_TEST_BIG=1`: they take
+/// minutes, and what goes wrong in one shows within the first tenth.
+pub fn big() -> bool {
+    std::env::var("POSTERN_TEST_BIG").is_ok_and(|text| text != "0")
+}
+
 /// One rig: a broker, a session that gentle scenarios share, and fresh ones
 /// for the others.
 #[derive(Debug)]

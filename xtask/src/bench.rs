@@ -9,7 +9,7 @@ use crate::workspace::Workspace;
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Error> {
     setup::run(workspace, Arch::host())?;
-    dist::run(workspace, Arch::host())?;
+    dist::run(workspace, Arch::host(), dist::For::Tests)?;
     run::run(
         run::cargo(workspace.root())
             .args(["run", "--quiet", "--release", "-p", "postern-bench", "--target-dir"])

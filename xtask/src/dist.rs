@@ -13,14 +13,24 @@ use crate::setup::{has_target, no_target};
 use crate::step::{bytes, step};
 use crate::workspace::{Workspace, copy_if_changed, make_folder};
 
+/// What it is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum For {
+    Use,
+    /// The scenarios or the benchmarks come next. Built after the broker and not with
+    /// it, they have other features of the same crates, TLS and SQLite among them, and
+    /// those are compiled twice.
+    Tests,
+}
+
 /// For another architecture: what its guests need. The broker runs here.
-pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
+pub(crate) fn run(workspace: &Workspace, arch: Arch, purpose: For) -> Result<(), Error> {
     lock::alone(workspace, || {
         make_folder(&workspace.dist())?;
         let agent = workspace.dist().join(arch.file("postern-agent"));
         copy_if_changed(&build_agent(workspace, arch)?, &agent)?;
         if arch.is_host() {
-            broker(workspace)?;
+            broker(workspace, purpose)?;
         }
         let kernel = Kernel::chosen(workspace, arch)?;
         kernel.install(workspace)?;
@@ -31,14 +41,14 @@ pub(crate) fn run(workspace: &Workspace, arch: Arch) -> Result<(), Error> {
 }
 
 /// `postern`; cargo decides whether there is work to do.
-fn broker(workspace: &Workspace) -> Result<(), Error> {
-    step("build postern", || {
-        run::run(
-            run::cargo(workspace.root())
-                .args(["build", "--quiet", "--release", "-p", "postern-cli", "--target-dir"])
-                .arg(workspace.target()),
-        )
-    })?;
+fn broker(workspace: &Workspace, purpose: For) -> Result<(), Error> {
+    let mut cargo = run::cargo(workspace.root());
+    cargo.args(["build", "--quiet", "--release", "-p", "postern-cli"]);
+    if purpose == For::Tests {
+        cargo.args(["-p", "postern-tests"]);
+    }
+    cargo.arg("--target-dir").arg(workspace.target());
+    step("build postern", || run::run(&mut cargo))?;
     copy_if_changed(
         &workspace.target().join("release/postern"),
         &workspace.dist().join("postern"),

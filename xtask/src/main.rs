@@ -65,7 +65,9 @@ usage: xtask COMMAND
                build the agent and pack it as the guest's initramfs;
                or pack another program, to measure what it costs
   images       make the sample OCI images (debian, busybox)
-  dist         everything that is shipped, into target/dist
+  dist [--for-tests]
+               everything that is shipped, into target/dist; with what the
+               scenarios are built of, in less time than one after the other
   reproduce    build the agent a second time elsewhere: the same bytes?
   test [--only lint|unit|process|vm|aarch64]
                every check and test; the last line counts them
@@ -102,7 +104,8 @@ fn dispatch() -> Result<ExitCode, Error> {
             let arch = Arch::asked(rest)?;
             lock::alone(&workspace, || images::run(&workspace, arch))?;
         }
-        ["dist", rest @ ..] => dist::run(&workspace, Arch::asked(rest)?)?,
+        ["dist", "--for-tests"] => dist::run(&workspace, Arch::host(), dist::For::Tests)?,
+        ["dist", rest @ ..] => dist::run(&workspace, Arch::asked(rest)?, dist::For::Use)?,
         ["reproduce", rest @ ..] => {
             let arch = Arch::asked(rest)?;
             lock::alone(&workspace, || reproduce::run(&workspace, arch))?;

@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::args::{OnShutdown, Serve};
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::error::Error;
 const END_DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(flags: Serve) -> Result<u8, Error> {
-    start_log();
+    start_log()?;
     let config = Config::load(flags)?;
     let listener = listen(&config).await?;
     let broker = config.builder()?.build().await.map_err(|source| {
@@ -81,9 +82,41 @@ async fn listen(config: &Config) -> Result<TcpListener, Error> {
 }
 
 /// Logs go to stderr; RUST_LOG says which.
-pub(crate) fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+pub(crate) fn start_log() -> Result<(), Error> {
+    let filter = which_logs(std::env::var("RUST_LOG").unwrap_or_default().as_str())?;
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
     // It fails only if there is a log already, which is as good.
-    let _ = log.with_ansi(false).try_init();
+    let _ = tracing_subscriber::registry().with(log).with(filter).try_init();
+    Ok(())
+}
+
+fn which_logs(text: &str) -> Result<Targets, Error> {
+    if text.trim().is_empty() {
+        return Ok(Targets::new().with_default(LevelFilter::INFO));
+    }
+    text.parse().map_err(|e| Error::Usage {
+        message: format!("RUST_LOG {text:?}: {e}"),
+        hint: Some(
+            "a level (info), or parts of the program with theirs (info,postern_broker=debug)",
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn logs_are_chosen_by_level_and_target() {
+        let usual = which_logs(" ").unwrap();
+        assert!(usual.would_enable("hyper", &Level::INFO));
+        assert!(!usual.would_enable("hyper", &Level::DEBUG));
+        let chosen = which_logs("warn,postern_broker=debug").unwrap();
+        assert!(chosen.would_enable("postern_broker::core", &Level::DEBUG));
+        assert!(!chosen.would_enable("hyper", &Level::INFO));
+        let error = which_logs("postern_broker=loud").unwrap_err().to_string();
+        assert!(error.starts_with("RUST_LOG \"postern_broker=loud\": "), "{error}");
+    }
 }

@@ -14,14 +14,16 @@ use postern_broker::api;
 use postern_broker::core::{Broker, DriverChoice, GuestArch, ImageTransfer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 /// For the sandboxes to end once the tests are gone.
 const END_DEADLINE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("debug"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter: Targets = std::env::var("POSTERN_LOG").as_deref().unwrap_or("debug").parse()?;
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(log).with(filter).init();
     let mut args = std::env::args_os().skip(1);
     let (Some(data), Some(dist)) = (args.next(), args.next()) else {
         return Err(

@@ -8,17 +8,13 @@ use postern_tests::proc::Watch;
 use postern_tests::random::Random;
 use postern_tests::raw::{Address, Item, Raw};
 use postern_tests::socket::Socket;
-use postern_tests::{Command, Kind, Rig, Session, wait};
+use postern_tests::{Command, Kind, Rig, Session, rig, wait};
 use serde_json::json;
 
 const BLOCK: usize = 64 << 20;
 
 /// Window, stretch, and 16 MiB.
 const MEMORY: u64 = (1 + 32 + 16) << 20;
-
-fn big() -> bool {
-    std::env::var("POSTERN_TEST_BIG").map_or(true, |text| text != "0")
-}
 
 /// The byte at any offset is that of the block, over and over.
 fn compare(block: &[u8], mut offset: u64, mut bytes: &[u8]) {
@@ -63,7 +59,7 @@ pub(crate) fn a_reader_that_stalls_costs_bounded_memory_and_no_byte(_: &Rig) {
     let session = rig.fresh(json!({}));
     let block = Random::new("a_reader_that_stalls").bytes(BLOCK);
     session.put("/tmp/block", &block).ok();
-    let (blocks, stall) = if big() { (128, 20) } else { (8, 3) };
+    let (blocks, stall) = if rig::big() { (128, 20) } else { (32, 5) };
     let total = (blocks * BLOCK) as u64;
     let watches = [
         ("broker", Watch::start(rig.broker().pid())),

@@ -7,17 +7,17 @@ use postern_tests::events::Events;
 use postern_tests::layout::hex;
 use postern_tests::proc::Watch;
 use postern_tests::random::Random;
-use postern_tests::{Command, Kind, Rig, Session, wait};
+use postern_tests::{Command, Kind, Rig, Session, rig, wait};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// The stretch that a hold keeps by default, the window, and 16 MiB.
 const MEMORY: u64 = (32 + 1 + 16) << 20;
 
-/// Bytes of one stream: a GiB where that takes seconds.
-fn size(rig: &Rig) -> u64 {
-    let big = std::env::var("POSTERN_TEST_BIG").map_or(true, |text| text != "0");
-    rig.size(if big { 1 << 30 } else { 64 << 20 }, if big { 64 << 20 } else { 8 << 20 })
+/// Bytes of one stream, several times what may be buffered.
+pub(crate) fn size(rig: &Rig) -> u64 {
+    let of = |big, usual| if rig::big() { big } else { usual };
+    rig.size(of(1 << 30, 256 << 20), of(64 << 20, 32 << 20))
 }
 
 /// Random bytes as they are made in the sandbox, and their sum beside them.

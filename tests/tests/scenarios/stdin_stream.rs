@@ -16,6 +16,8 @@ use postern_tests::{Command, Kind, Rig, Session, wait};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::scenarios::lossless;
+
 /// The agent's buffer for one stream, what the allocator makes of it, and room
 /// for what else an agent does.
 const MEMORY: u64 = 4 << 20;
@@ -67,9 +69,7 @@ fn sum_of(command: &Command<'_>) -> String {
 
 pub(crate) fn a_large_stdin_arrives_whole_and_memory_stays_flat(rig: &Rig) {
     let _alone = rig.heavy();
-    let big = std::env::var("POSTERN_TEST_BIG").map_or(true, |text| text != "0");
-    let size: u64 =
-        rig.size(if big { 1 << 30 } else { 64 << 20 }, if big { 64 << 20 } else { 8 << 20 });
+    let size = lossless::size(rig);
     let session = rig.fresh(json!({}));
     let command = reader(&session, "sha256sum");
     let (mut raw, state) = open(&session, &command.id, false);

@@ -32,7 +32,7 @@ const UPLOAD_PATH: &str = "/tmp/demo/upload.bin";
 
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Error> {
     setup::run(workspace, Arch::host())?;
-    dist::run(workspace, Arch::host())?;
+    dist::run(workspace, Arch::host(), dist::For::Use)?;
     let start = Instant::now();
     let broker = timed("postern serve", || Broker::start(workspace))?;
     println!("    listening on {}", broker.url);

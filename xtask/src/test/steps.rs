@@ -91,7 +91,7 @@ const STEPS: &[(&str, Group, u64, &[&str])] = &[
     ),
     ("documentation", Group::Lint, 8, &["doc", "--quiet", "--no-deps", "--workspace"]),
     // Tests of the broker's own start agents with the sample image.
-    ("build what is shipped", Group::Dist, 20, &["dist"]),
+    ("build what is shipped", Group::Dist, 20, &["dist", "--for-tests"]),
     (
         "unit tests",
         Group::Unit,
