@@ -242,3 +242,6 @@ fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
         .filter(|line| !line.contains(&0))
 }
+
+#[cfg(test)]
+mod tests;

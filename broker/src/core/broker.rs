@@ -9,7 +9,8 @@ use futures_util::future::join_all;
 use postern_proto::Code;
 
 use super::entrypoint::Entrypoint;
-use super::lifecycle::{self, End, Home, Making, note};
+use super::lifecycle::{self, End, Home, note};
+use super::making::Making;
 use super::session::Settings;
 use super::shared::SharedRoots;
 use super::{

@@ -24,6 +24,7 @@ mod images;
 mod issued;
 mod keys;
 mod lifecycle;
+mod making;
 mod resume;
 mod run;
 mod saved;
