@@ -68,7 +68,9 @@ impl Deaf {
 /// From the host.
 fn hear(mut from: UnixStream, mut to: UnixStream, forgotten: &AtomicBool) {
     let mut piece = vec![0; PIECE];
-    while let Ok(read) = from.read(&mut piece) {
+    loop {
+        // One that was killed with something unread ends in an error.
+        let read = from.read(&mut piece).unwrap_or(0);
         if forgotten.load(Ordering::SeqCst) {
             if read == 0 {
                 return;
